@@ -111,10 +111,17 @@ endif
 prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses nothing acknowledged (needs gcc)
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_fsync.py
 
+# Not part of `make test`: it asks services in the internet, and fails where one cannot be asked.
+.PHONY: audit
+audit: $(BIN)/python ## Ask the public lists of vulnerabilities about each package of constraints.txt
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install -q --disable-pip-version-check pip-audit==2.10.1
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
 # SECURITY_SEED and SECURITY_EXAMPLES repeat a run, or make it longer.
 .PHONY: prove-security
 prove-security: $(VENV)/.ready-to-test ## Slow: a station under attack at each of its doors
-	$(BIN)/pytest -q --timeout 3600 tests/prove/test_security.py
+	$(BIN)/pytest -q --timeout 3600 tests/prove/test_security.py tests/prove/test_security_accounts.py
 
 # make prove-campaigns SEED=2 STUDIES=60 BUNDLE=demo: another plan of kills, fewer studies, a model.
 .PHONY: prove-campaigns
@@ -149,10 +156,11 @@ prove-extras: $(VENV)/.ready-to-test ## Slow: trackers, S3 and Parquet, with pac
 .PHONY: prove-peers
 prove-peers: $(VENV)/.ready-to-test ## Slow: HL7, FHIR and OIDC programs of other makers talk with ours (needs Node and npm)
 	npm install --silent --no-save --prefix build/peers node-hl7-client@4.0.0 node-hl7-server@2.5.0 \
-	    @medplum/core@5.2.13 @medplum/fhir-router@5.2.13 @medplum/hl7@5.0.10 oidc-provider@9.13.3
+	    @medplum/core@5.2.13 @medplum/fhir-router@5.2.13 @medplum/hl7@5.0.10 openid-client@6.9.0 \
+	    oidc-provider@9.13.3
 	NODE_PATH=$(CURDIR)/build/peers/node_modules $(BIN)/pytest -q tests/prove/test_node_hl7.py \
 	    tests/prove/test_medplum_client.py tests/prove/test_medplum_fhir.py tests/prove/test_medplum_hl7.py \
-	    tests/prove/test_oidc_provider.py
+	    tests/prove/test_openid_client.py tests/prove/test_oidc_provider.py
 
 # The proxies that docker/proxies has examples for: apt install nginx-light caddy.
 .PHONY: prove-proxies

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import anyio
 from anyio import to_thread
+from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -24,7 +25,15 @@ from api.access import cookies
 from api.access.cookies import FORM_FIELD
 from api.access.destinations import login_address
 from api.access.rate_limits import RateLimits
-from api.access.table import BACKCHANNEL_LOGOUT_PATH, TABLE, Door, Row, allows
+from api.access.table import (
+    BACKCHANNEL_LOGOUT_PATH,
+    TABLE,
+    Door,
+    Row,
+    allows,
+    explain,
+    home_of,
+)
 from api.access.visitor import Visitor, address_of, visited_by
 from api.outcomes import is_fhir
 from api.problems import (
@@ -33,11 +42,13 @@ from api.problems import (
     known_error_response,
     problem_response,
 )
-from records.accounts import accounts, programs, sessions
+from records.accounts import accounts, emergencies, programs, sessions
 from records.accounts.roles import PERMISSIONS
+from records.accounts.sessions import LiveSession
 from records.actors import Actor, acting_as
 from records.audit import trail
 from records.database.session import unit_of_work
+from records.emergency_grants import Grant, granted
 from records.errors import NightdraftError
 from records.settings import Settings
 from records.states import ActorKind, AuditAction, AuditOutcome, Permission
@@ -108,6 +119,8 @@ class AccessControl:
             visited_by(visitor),
             acting_as(visitor.actor),
             site_scope.limited_to(visitor.site_ids),
+            # What was opened in an emergency is looked at, and not changed.
+            granted(visitor.grants if request.method in _SAFE else ()),
         ):
             await self.app(scope, _replayed(request, receive), send)
 
@@ -146,17 +159,12 @@ class AccessControl:
                     Actor(ActorKind.PROGRAM, program.name, str(program.id), address),
                     program.permissions,
                     None if program.site_id is None else (program.site_id,),
+                    fhir=program.fhir,
                 )
             if token := cookies.session_token(request):
                 live = sessions.find(session, token, is_use=not isinstance(row, Row) or row.is_use)
                 if live is not None:
-                    return Visitor(
-                        Actor(ActorKind.ACCOUNT, live.login, str(live.account_id), address),
-                        PERMISSIONS[live.role],
-                        site_scope.reduce(session, live.site_ids),
-                        live,
-                        cookies.form_token(token),
-                    )
+                    return _person(session, live, token, address)
             # There is no way back: accounts are never deleted.
             self.has_accounts = self.has_accounts or accounts.exist(session)
         if self.has_accounts:
@@ -170,19 +178,29 @@ class AccessControl:
             return _too_many(request, wait)
         if visitor is None:
             return _not_logged_in(request, row)
+        # The page that says no has the visitor's head, and leads on from there.
+        with visited_by(visitor):
+            return await self._refusal_of(request, row, visitor)
+
+    async def _refusal_of(
+        self, request: Request, row: Row | int, visitor: Visitor
+    ) -> Response | None:
         if row in (404, 405):
             return http_error_response(request, HTTPException(row))
         if not isinstance(row, Row) or not allows(row, visitor):
+            if _is_front_door(request) and visitor.session is not None:
+                return RedirectResponse(home_of(visitor), status_code=303)
             if row == 403:
                 logger().error(
                     "a route has no row in the table of access", route=_path(request.scope)
                 )
             await to_thread.run_sync(_record_refusal, request, visitor, limiter=self.threads)
+            who_may = f"{explain(row, visitor)} " if isinstance(row, Row) else ""
             return problem_response(
                 request,
                 403,
                 "You may not do this or see this",
-                "Ask an administrator for the role or site, if your work needs it.",
+                f"{who_may}Ask an administrator for the role or site, if your work needs it.",
             )
         if visitor.session is not None and request.method not in _SAFE:
             sent = request.headers.get(FORM_HEADER, "") or await _form_field(request)
@@ -194,6 +212,27 @@ class AccessControl:
                     "Open the page again, and send it again.",
                 )
         return None
+
+
+def _person(session: Session, live: LiveSession, token: str, address: str) -> Visitor:
+    permissions = PERMISSIONS[live.role]
+    site_ids = site_scope.reduce(session, live.site_ids)
+    grants: tuple[Grant, ...] = ()
+    if site_ids is not None and Permission.OPEN_EMERGENCIES in permissions:
+        grants = emergencies.find_live(session, live.id, site_ids)
+    return Visitor(
+        Actor(ActorKind.ACCOUNT, live.login, str(live.account_id), address),
+        permissions,
+        site_ids,
+        live,
+        cookies.form_token(token),
+        grants=grants,
+    )
+
+
+def _is_front_door(request: Request) -> bool:
+    """Whether somebody asks for no page of ours by name, as after typing the server's name."""
+    return request.url.path == "/" and request.method == "GET" and not request.url.query
 
 
 def _is_always_answered(scope: Scope) -> bool:
@@ -224,10 +263,14 @@ def _not_logged_in(request: Request, row: Row | int) -> Response:
     is_polled = isinstance(row, Row) and not row.is_use
     mode = request.headers.get("sec-fetch-mode", "navigate")
     if not is_system and not is_polled and mode == "navigate":
+        had_session = bool(cookies.session_token(request))
         if request.method != "GET":
-            return RedirectResponse("/login", status_code=303)
+            why = "out" if path == "/logout" else "unsent" if had_session else ""
+            return RedirectResponse(login_address("", why), status_code=303)
         query = f"?{request.url.query}" if request.url.query else ""
-        return RedirectResponse(login_address(f"{path}{query}"), status_code=303)
+        return RedirectResponse(
+            login_address(f"{path}{query}", "ended" if had_session else ""), status_code=303
+        )
     response = problem_response(
         request,
         401,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import ipaddress
 import signal
 import socket
@@ -26,11 +25,13 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import (
+    campaign_creation_pages,
     campaign_pages,
     campaigns,
     comparison_pages,
     comparisons,
     discrepancies,
+    emergencies,
     health,
     holds,
     images,
@@ -43,6 +44,7 @@ from api import (
     order_pages,
     orders,
     pages,
+    program_logins,
     reference,
     report_pages,
     reports,
@@ -55,6 +57,7 @@ from api.access.freshness import PasswordNeeded, ask_for_password
 from api.access_control import AccessControl
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
+from api.handshakes import HandshakeDoor
 from api.looks import LookRecorder
 from api.oidc.config import read_config
 from api.oidc.provider import Provider
@@ -72,7 +75,7 @@ from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.states import WARNING
 from records.telemetry import logger
-from records.tls import HANDSHAKE_SECONDS, ReloadedContext, WatchedContext, pages_files
+from records.tls import ReloadedContext, WatchedContext, pages_files
 
 _THREADS = 18
 """Requests that are answered at the same time; with the probes and the look-ups of who asks, fewer
@@ -94,6 +97,8 @@ ROUTERS = tuple(
         nights,
         campaigns,
         trail,
+        emergencies,
+        program_logins,
         fhir_routes,
         health,
         images,
@@ -104,6 +109,7 @@ ROUTERS = tuple(
         comparison_pages,
         message_pages,
         night_pages,
+        campaign_creation_pages,  # its /campaigns/new is no id
         campaign_pages,
         trail_pages,
         reference,
@@ -250,20 +256,32 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_started = started
         self._tls = tls
+        self._door: HandshakeDoor | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._tls:
             loop: Any = asyncio.get_running_loop()
-            # uvicorn has no setting for it, and asyncio would wait a minute for a silent handshake.
-            loop.create_server = functools.partial(
-                loop.create_server, ssl_handshake_timeout=HANDSHAKE_SECONDS
-            )
+            create_server = loop.create_server
+
+            def create_behind_door(
+                make_protocol: Callable[[], asyncio.Protocol], **options: Any
+            ) -> Any:
+                # uvicorn passes the context on and has no setting for handshakes.
+                self._door = HandshakeDoor(options.pop("ssl"))
+                return create_server(self._door.before(make_protocol), **options)
+
+            loop.create_server = create_behind_door
             if threading.current_thread() is threading.main_thread():
                 # Without TLS it means that the terminal is gone.
                 loop.add_signal_handler(signal.SIGHUP, self._tls.reload)
         await super().startup(sockets=sockets)
         if self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._door is not None:
+            self._door.end_all()
+        await super().shutdown(sockets=sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """End the server with exit status 0. Uvicorn would raise the signal again after the end."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from api.campaigns import HIGHEST_ID, retry_group
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
+from api.list_queries import ListQuery
 from api.plots import draw_share, say_pace
 from api.rendering import render
 from api.schemas import ONE_LINE
@@ -21,15 +22,20 @@ from records.campaigns import campaigns, progress, retrying, rows
 from records.campaigns.progress import STATE_WORDS, CampaignProgress, describe_source, local_time
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
-from records.states import CampaignStudyState
+from records.states import CampaignState, CampaignStudyState
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 CAMPAIGNS_LISTED = 50
 STUDIES_LISTED = 100
 
-Mark = Annotated[str | None, NONE_IF_EMPTY]
 Reason = Annotated[str, StringConstraints(max_length=100, pattern=ONE_LINE)]
+
+
+class CampaignsQuery(ListQuery):
+    """Which campaigns are shown. after: the mark before the page."""
+
+    state: Annotated[CampaignState | None, NONE_IF_EMPTY] = None
 
 
 class StudiesQuery(BaseModel):
@@ -66,15 +72,17 @@ class Change(BaseModel):
 
 
 @router.get("/campaigns")
-def show_campaigns(after: Annotated[Mark, Query(max_length=200)] = None) -> str:
-    """All campaigns, the newest first, with how far each is."""
-    return render("campaigns.html", live=_render_list(after), after=after)
+def show_campaigns(query: Annotated[CampaignsQuery, Query()]) -> str:
+    """Campaigns, the newest first, with how far each is."""
+    return render(
+        "campaigns.html", live=_render_list(query), query=query, states=list(CampaignState)
+    )
 
 
 @router.get("/campaigns/live")
-def show_live_list(after: Annotated[Mark, Query(max_length=200)] = None) -> str:
+def show_live_list(query: Annotated[CampaignsQuery, Query()]) -> str:
     """The part of the list that changes."""
-    return _render_list(after)
+    return _render_list(query)
 
 
 @router.get("/campaigns/{campaign_id}")
@@ -142,10 +150,10 @@ def _read(campaign_id: uuid.UUID) -> CampaignProgress:
     return one
 
 
-def _render_list(after: str | None) -> str:
+def _render_list(query: CampaignsQuery) -> str:
     with unit_of_work() as session:
-        page = progress.read_page(session, CAMPAIGNS_LISTED, after)
-    return render("campaigns_live.html", page=page, after=after, **_words())
+        page = progress.read_page(session, CAMPAIGNS_LISTED, query.after, query.state)
+    return render("campaigns_live.html", page=page, query=query, **_words())
 
 
 def _one(one: CampaignProgress) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas import ONE_LINE, PersonName
+from api.schemas import ONE_LINE, Decider
 from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
 from records.campaigns.folders import find_allowed_folder
@@ -18,10 +18,12 @@ from records.campaigns.progress import CampaignPage, CampaignProgress
 from records.campaigns.window import Window, read_hours, read_zone, site_zone
 from records.database.campaign_tables import CampaignStudy
 from records.errors import NotAllowed
+from records.operations.campaign_outlook import DryRun
 from records.pacs import find_pacs
 from records.settings import Settings
 from records.states import (
     CampaignKind,
+    CampaignReason,
     CampaignState,
     CampaignStudyState,
     Priority,
@@ -48,6 +50,7 @@ class CampaignSummary(BaseModel):
     sentence: str = Field(description="What it does now.")
     source: dict[str, Any]
     pacs: str
+    site: str | None = Field(description="Code of the site whose studies it drafts; null: every.")
     bundle: str | None = Field(description="Digest of the bundle that drafts; null: any.")
     purpose: Purpose
     priority: str
@@ -95,6 +98,7 @@ class CampaignSummary(BaseModel):
             sentence=progress.sentence,
             source=row.source,
             pacs=row.pacs,
+            site=progress.site_code,
             bundle=row.bundle,
             purpose=Purpose(row.purpose),
             priority=Priority(row.priority).name,
@@ -228,7 +232,7 @@ class CampaignRequest(BaseModel):
         str,
         StringConstraints(min_length=1, max_length=100, pattern=ONE_LINE),
     ]
-    by: PersonName
+    by: Decider = ""
     again: Digest | None = None
     studies: Annotated[list[ListedStudy], Field(max_length=MAX_LISTED)] = []
     folder: Annotated[str, StringConstraints(max_length=1000, pattern=ONE_LINE)] = ""
@@ -248,6 +252,10 @@ class CampaignRequest(BaseModel):
     starts_on: dt.date | None = None
     ends_on: dt.date | None = None
     studies_per_minute: Annotated[float | None, Field(gt=0, le=100_000)] = None
+    site: Line = Field(
+        default="",
+        description="Code of the site whose studies are drafted; empty: every site, or your own.",
+    )
 
     def to_new(self, config: Settings) -> NewCampaign:
         """What `campaigns.create` takes.
@@ -278,6 +286,7 @@ class CampaignRequest(BaseModel):
             priority=Priority[self.priority],
             skip_reported=self.skip_reported,
             studies_per_minute=self.studies_per_minute,
+            site_code=self.site,
         )
 
     def to_studies(self) -> list[NewStudy]:
@@ -314,6 +323,53 @@ class CampaignRequest(BaseModel):
             raise NotAllowed("a question to a PACS needs pacs, first_date and last_date")
         query = PacsQuery.of(str(self.first_date), str(self.last_date), self.modalities)
         return CampaignKind.QUERY, query.to_source()
+
+
+class CampaignDryRun(BaseModel):
+    """What a campaign would do, as far as the rows tell: nothing was created.
+
+    studies: null where the source must be asked first, which `nightdraft campaign create` with
+    --dry-run does. named_again: studies that the list names more than once. not_drafted: by reason.
+    bytes: of the images of those that it would draft. bytes_needed: of these what is not here yet;
+    null: not known. is_whole: whether all of its studies were looked at. notes: what could not be
+    known, and what is wrong with it.
+    """
+
+    studies: int | None
+    named_again: int
+    to_draft: int | None
+    not_drafted: dict[CampaignReason, int]
+    bytes: int | None
+    bytes_needed: int | None
+    bytes_free: int
+    drafts_per_minute: float
+    fetched_per_minute: float | None
+    opens_at: dt.datetime | None
+    done_at: dt.datetime | None
+    nights: int | None
+    is_whole: bool
+    notes: list[str]
+
+    @classmethod
+    def from_found(cls, found: DryRun) -> CampaignDryRun:
+        """Of what was found; numbers of nothing that was looked at are not known."""
+        is_known = found.is_whole or found.studies > 0
+        return cls(
+            studies=found.studies if is_known else None,
+            named_again=found.named_again,
+            to_draft=found.to_draft if is_known else None,
+            not_drafted=dict(found.not_drafted.most_common()),
+            bytes=found.bytes if is_known else None,
+            bytes_needed=found.bytes_needed if is_known else None,
+            bytes_free=found.bytes_free,
+            drafts_per_minute=found.drafts_per_minute,
+            fetched_per_minute=found.fetched_per_minute,
+            opens_at=found.opens_at,
+            done_at=found.done_at,
+            nights=found.nights,
+            is_whole=found.is_whole,
+            notes=found.notes,
+        )
 
 
 class CampaignRetry(BaseModel):

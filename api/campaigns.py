@@ -12,19 +12,23 @@ from sqlalchemy.orm import Session
 
 from api.campaign_export import stream_csv
 from api.campaign_schemas import (
+    CampaignDryRun,
     CampaignList,
     CampaignRequest,
     CampaignRetry,
     CampaignStudyPage,
     CampaignSummary,
 )
+from api.list_queries import PageLimit, PageMark
 from api.night_schemas import Retried
 from api.problems import problem_responses
 from records.campaigns import adding, campaigns, progress, retrying, rows
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
+from records.operations import campaign_outlook
+from records.operations.campaign_outlook import DryRun
 from records.settings import settings
-from records.states import CampaignStudyState, WalkState
+from records.states import CampaignState, CampaignStudyState, WalkState
 
 router = APIRouter(prefix="/api", tags=["campaigns"])
 
@@ -32,6 +36,9 @@ RETRY_AT_ONCE = 500
 """Studies that are taken up in one transaction."""
 
 HIGHEST_ID = 2**63 - 1
+
+LOOKED_AT = 2_000
+"""Studies that a dry run looks at; somebody waits for its answer."""
 
 
 class CsvResponse(StreamingResponse):
@@ -42,14 +49,15 @@ class CsvResponse(StreamingResponse):
 
 @router.get("/campaigns", responses=problem_responses(409))
 def list_campaigns(
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
+    state: Annotated[
+        CampaignState | None, Query(description="Only campaigns in this state.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: PageMark = None,
+    limit: PageLimit = 50,
 ) -> CampaignList:
     """Campaigns, the newest first, with how far each is."""
     with unit_of_work() as session:
-        return CampaignList.from_page(progress.read_page(session, limit, after))
+        return CampaignList.from_page(progress.read_page(session, limit, after, state))
 
 
 @router.post(
@@ -63,6 +71,19 @@ def create_campaign(wanted: CampaignRequest) -> CampaignSummary:
             adding.add_studies(session, campaign_id, wanted.to_studies())
             campaigns.save_walk(session, campaign_id, None, WalkState.WALKED)
     return read_campaign(campaign_id)
+
+
+@router.post("/campaigns/dry-run", responses=problem_responses(400, 403, 404, 409, 411, 413))
+def try_campaign(wanted: CampaignRequest) -> CampaignDryRun:
+    """Say what a campaign would do, and create nothing; no PACS is asked and no folder walked."""
+    return CampaignDryRun.from_found(look_at(wanted))
+
+
+def look_at(wanted: CampaignRequest) -> DryRun:
+    """What a campaign would do that somebody describes."""
+    return campaign_outlook.look_into_rows(
+        wanted.to_new(settings()), wanted.to_studies(), settings(), LOOKED_AT
+    )
 
 
 @router.get("/campaigns/{campaign_id}", responses=problem_responses(404))

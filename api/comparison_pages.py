@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY
+from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
+from records.campaigns import campaigns
 from records.database.session import unit_of_work
 from records.workflow import draft_comparisons
 from records.workflow.draft_comparisons import ComparisonOf
@@ -23,24 +23,20 @@ PAGE_SIZE = 50
 """Pairs of drafts on one page."""
 
 
-class ComparisonsQuery(BaseModel):
+class ComparisonsQuery(ListQuery):
     """Whose comparisons are shown; the fields are those of `ComparisonOf`. after: the mark."""
 
     first: SearchText = ""
     second: SearchText = ""
     campaign: Annotated[uuid.UUID | None, NONE_IF_EMPTY] = None
-    after: Annotated[str | None, NONE_IF_EMPTY] = None
-
-    def query_string(self, **changes: str | None) -> str:
-        """The query string of this query with some values changed; empty ones are left out."""
-        values: dict[str, Any] = self.model_dump() | changes
-        return urlencode({name: value for name, value in values.items() if value})
 
 
 @router.get("/comparisons")
 def show_comparisons(query: Annotated[ComparisonsQuery, Query()]) -> str:
     """The table of two bundles, or of a campaign, and the pairs that differ most."""
     with unit_of_work() as session:
+        if query.campaign is not None:
+            campaigns.get(session, query.campaign)
         pairs = draft_comparisons.list_pairs(session)
         of = ComparisonOf(query.first, query.second, query.campaign)
         if of == ComparisonOf() and pairs:

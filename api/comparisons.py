@@ -13,7 +13,9 @@ from api.comparison_schemas import (
     DraftComparisonDetail,
     DraftComparisonEntries,
 )
+from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
+from records.campaigns import campaigns
 from records.database.session import unit_of_work
 from records.workflow import draft_comparisons
 from records.workflow.draft_comparisons import ComparisonOf
@@ -39,28 +41,30 @@ def list_pairs() -> BundlePairs:
         return BundlePairs.from_pairs(draft_comparisons.list_pairs(session))
 
 
-@router.get("/comparisons/table", responses=problem_responses())
+@router.get("/comparisons/table", responses=problem_responses(404))
 def read_table(
     first: First = "", second: Second = "", campaign: Campaign = None
 ) -> ComparisonTable:
     """Of two bundles or of a campaign: which of two drafts says that an observation is present."""
     with unit_of_work() as session:
+        if campaign is not None:
+            campaigns.get(session, campaign)
         table = draft_comparisons.read_table(session, ComparisonOf(first, second, campaign))
         return ComparisonTable.from_table(table)
 
 
-@router.get("/comparisons/drafts", responses=problem_responses(409))
+@router.get("/comparisons/drafts", responses=problem_responses(404, 409))
 def list_comparisons(
     first: First = "",
     second: Second = "",
     campaign: Campaign = None,
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: PageMark = None,
+    limit: PageLimit = 50,
 ) -> DraftComparisonEntries:
     """Pairs of drafts of two bundles or of a campaign, those first that differ most."""
     with unit_of_work() as session:
+        if campaign is not None:
+            campaigns.get(session, campaign)
         page = draft_comparisons.read_page(
             session, ComparisonOf(first, second, campaign), after=after, limit=limit
         )

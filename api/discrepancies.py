@@ -18,6 +18,7 @@ from api.discrepancy_schemas import (
     SecondLookSummary,
     WeeklyBudget,
 )
+from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from records.campaigns import campaigns
 from records.database.session import unit_of_work
@@ -42,10 +43,8 @@ def list_discrepancies(
     observation: Annotated[
         Observation | None, Query(description="Only those of one of the 14 observations.")
     ] = None,
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: PageMark = None,
+    limit: PageLimit = 50,
 ) -> DiscrepancyEntries:
     """Findings that draft and final report do not share, the most certain first."""
     with unit_of_work() as session:

@@ -24,7 +24,7 @@ from records.database.session import unit_of_work
 from records.database.tables import Hold, Instance, Study
 from records.states import HOLD_SENTENCES, HoldReason
 from records.workflow import film_decisions, holds
-from records.workflow.site_scope import shows
+from records.workflow.site_scope import shows_study
 
 router = APIRouter(prefix="/api", tags=["holds"])
 
@@ -83,7 +83,7 @@ def decide_many(session: Session, decision: BulkDecisionRequest) -> BulkDecision
 
 def _is_shown(session: Session, instance: Instance) -> bool:
     """Whether a film is of a site that is shown; the other film of a hold may be of another one."""
-    return shows(session.get_one(Study, instance.study_id).site_id)
+    return shows_study(session.get_one(Study, instance.study_id))
 
 
 def _film(session: Session, instance: Instance) -> HeldFilm:
@@ -100,7 +100,7 @@ def list_holds(
         return describe(session, holds.list_open(session, reason, limit))
 
 
-@router.post("/holds/decision", responses=problem_responses(400, 403, 411, 413))
+@router.post("/holds/decision", responses=problem_responses(400, 403, 409, 411, 413))
 def decide_holds(decision: BulkDecisionRequest) -> BulkDecisionResult:
     """Decide up to 200 holds in the same way."""
     with unit_of_work() as session:

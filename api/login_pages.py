@@ -18,7 +18,14 @@ from api.forms import FormFields
 from api.oidc.errors import ProviderAway
 from api.oidc.provider import Provider
 from api.rendering import render
-from records.accounts import accounts, local_logins, logins, second_factors, sessions
+from records.accounts import (
+    accounts,
+    emergencies,
+    local_logins,
+    logins,
+    second_factors,
+    sessions,
+)
 from records.accounts.passwords import LEAST_CHARACTERS
 from records.accounts.roles import PERMISSIONS
 from records.accounts.sessions import LiveSession
@@ -39,6 +46,8 @@ _REASONS = {
     "locked": "This page was not used for a while, so you were logged out.",
     "chosen": "Your password is kept. Log in with it.",
     "out": "You are logged out.",
+    "ended": "Your session has ended: log in again, and you come back to the page.",
+    "unsent": "Your session had ended, so what you sent changed nothing: log in, and do it again.",
 }
 
 
@@ -95,6 +104,7 @@ def post_logout(request: Request, fields: FormFields) -> Response:
     """End the session, and lead to the identity provider to end the one there, too."""
     live = _session()
     with unit_of_work() as session:
+        emergencies.end_all(session, live.id)
         sessions.end(session, cookies.session_token(request))
         trail.record(session, AuditAction.LOGOUT, detail="logged out")
     why = dict(fields).get("why", "out")

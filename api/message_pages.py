@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
+from api.list_queries import ListQuery
 from api.message_schemas import SettlementRequest
 from api.messages import load_message
 from api.rendering import render
@@ -28,16 +27,10 @@ CHARACTERS_SHOWN = 2_000
 """Of each line. A report's PDF can be a line of megabytes."""
 
 
-class MessagesQuery(BaseModel):
+class MessagesQuery(ListQuery):
     """Which messages are shown. after: where the page begins."""
 
     outcome: Annotated[MessageOutcome | None, NONE_IF_EMPTY] = None
-    after: Annotated[str | None, NONE_IF_EMPTY] = None
-
-    def query_string(self, **changes: str | None) -> str:
-        """The query string of this query with some values changed; empty ones are left out."""
-        values: dict[str, Any] = self.model_dump() | changes
-        return urlencode({name: value for name, value in values.items() if value})
 
 
 @router.get("/messages")

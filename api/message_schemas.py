@@ -7,7 +7,7 @@ import uuid
 
 from pydantic import BaseModel, ConfigDict
 
-from api.schemas import PersonName
+from api.schemas import Decider
 from records.database import order_tables
 from records.received_messages import MessagePage
 from records.states import MessageOutcome, Origin
@@ -82,4 +82,4 @@ class ReceivedMessageDetail(ReceivedMessage):
 class SettlementRequest(BaseModel):
     """A person has dealt with a refused message: by whom."""
 
-    by: PersonName
+    by: Decider = ""

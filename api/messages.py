@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
+from api.list_queries import PageLimit, PageMark
 from api.message_schemas import (
     ReceivedMessage,
     ReceivedMessageDetail,
@@ -50,10 +51,8 @@ def list_messages(
     open: Annotated[  # the name that callers write
         bool, Query(description="Only refused messages that no person has settled.")
     ] = False,
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: PageMark = None,
+    limit: PageLimit = 50,
 ) -> ReceivedMessages:
     """Messages of other systems, newest first."""
     with unit_of_work() as session:

@@ -19,6 +19,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
+from api import handshakes
+from api.handshakes import HandshakeOutcome
 from records import received_messages
 from records.blobs import Blobs
 from records.broker import broker_client
@@ -26,7 +28,15 @@ from records.campaigns import campaigns, counting, progress
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Heartbeat
 from records.errors import NightdraftError
-from records.operations import callers, heartbeats, overview, refusals, tonight, troubles
+from records.operations import (
+    callers,
+    certificates,
+    heartbeats,
+    overview,
+    refusals,
+    tonight,
+    troubles,
+)
 from records.operations.scrub import ScrubState, read_scrub_state
 from records.retention.disk import DiskPace, read_pace
 from records.settings import Settings
@@ -97,6 +107,12 @@ class SystemCollector(Collector):
         except NightdraftError:
             up.add_metric(["redis"], 0)
         yield up
+        yield _counter(
+            "nightdraft_https_handshakes",
+            "TLS handshakes of the pages' port since this server began, by what became of them",
+            "outcome",
+            {outcome.value: handshakes.outcomes[outcome] for outcome in HandshakeOutcome},
+        )
         try:
             free = Blobs(self.settings.data_dir).free_mb() * 1_000_000
             yield GaugeMetricFamily(
@@ -156,6 +172,7 @@ class SystemCollector(Collector):
                 *_from_night(session, self.settings),
                 *_from_campaigns(session),
                 *_from_callers(session),
+                *_from_certificates(session),
                 *_from_scrub(read_scrub_state(session)),
             ]
 
@@ -355,6 +372,17 @@ def _from_callers(session: Session) -> Iterator[Metric]:
     )
 
 
+def _from_certificates(session: Session) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "nightdraft_certificate_days_left",
+        "Days until a certificate ends that a running part shows to others; negative afterwards",
+        labels=["purpose", "host"],
+    )
+    for one in certificates.list_shown(session):
+        family.add_metric([one.purpose, one.host], one.days_left)
+    yield family
+
+
 _DRAFT_FAMILIES = {
     "slots": ("nightdraft_draft_slots", "Studies that the worker writes at the same time"),
     "busy": ("nightdraft_draft_busy", "Share of time in which the device computed, lately"),
@@ -387,7 +415,7 @@ def _from_draft_workers(running: Iterable[Heartbeat]) -> Iterator[Metric]:
         yield family
 
 
-_NAMING_LABELS = frozenset({"worker", "caller"})
+_NAMING_LABELS = frozenset({"worker", "caller", "host"})
 """Labels whose values are names of machines or devices. An alarm's part may have one in it, too."""
 
 

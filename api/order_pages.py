@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY
+from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
 from records.database.session import unit_of_work
@@ -23,7 +22,7 @@ PAGE_SIZE = 50
 """Orders on one page."""
 
 
-class OrdersQuery(BaseModel):
+class OrdersQuery(ListQuery):
     """Which orders are shown.
 
     status: only those with this status. words: what was searched for. after: where the page begins.
@@ -31,12 +30,6 @@ class OrdersQuery(BaseModel):
 
     status: Annotated[OrderStatus | None, NONE_IF_EMPTY] = None
     words: SearchText = ""
-    after: Annotated[str | None, NONE_IF_EMPTY] = None
-
-    def query_string(self, **changes: str | None) -> str:
-        """The query string of this query with some values changed; empty ones are left out."""
-        values: dict[str, Any] = self.model_dump() | changes
-        return urlencode({name: value for name, value in values.items() if value})
 
 
 @router.get("/orders")

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from api.schemas import MANY_LINES, ONE_LINE, PersonName
+from api.schemas import MANY_LINES, ONE_LINE, Decider
 from records.database import order_tables
 from records.orders import reading
 from records.orders.order import OrderAction, ReceivedOrder
@@ -234,7 +234,7 @@ class CancellationRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: PersonName
+    by: Decider = ""
 
 
 class OrderPage(BaseModel):
@@ -281,9 +281,13 @@ class OrderStudy(BaseModel):
 
 
 class OrderDetail(BaseModel):
-    """An order with its history and its studies, each in the order of time."""
+    """An order with its history and its studies, each in the order of time.
+
+    belongs_to: code of the site whose people see it.
+    """
 
     order: OrderOut
+    belongs_to: str
     changes: list[OrderChange]
     studies: list[OrderStudy]
 
@@ -292,6 +296,7 @@ class OrderDetail(BaseModel):
         """The order of a record."""
         return cls(
             order=OrderOut.from_row(record.order),
+            belongs_to=record.site_code,
             changes=[OrderChange.model_validate(change) for change in record.changes],
             studies=[
                 OrderStudy(

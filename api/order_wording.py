@@ -29,9 +29,13 @@ TEXT_LABELS: dict[OrderTextSource, str] = {
 
 MATCH_SENTENCES: dict[MatchState, str] = {
     MatchState.MATCHED: "It counts for the study.",
-    MatchState.MISMATCH: "It is for another patient. A person must decide.",
+    MatchState.MISMATCH: "It is for another patient or of another site. A person must decide.",
     MatchState.ACCEPTED: "It counts for the study: a person decided so.",
     MatchState.REFUSED: "It does not count: a person decided that it is not the study's.",
+    MatchState.OTHER_SITE: (
+        "It does not count: it is another site's order of another patient. Only a number without "
+        "an issuer is the same."
+    ),
 }
 """Whether an order counts for a study."""
 
@@ -90,10 +94,17 @@ def describe_patient_id(given: Mapping[str, str]) -> str:
     return f"{given['id']} ({given['issuer']})" if given["issuer"] else given["id"]
 
 
-def describe_change(change: OrderChange) -> list[tuple[str, str, str]]:
-    """The fields that a line of an order's history changed: name, old value, new value."""
+def describe_change(
+    change: OrderChange, site_codes: Mapping[str, str]
+) -> list[tuple[str, str, str]]:
+    """The fields that a line of an order's history changed: name, old value, new value.
+
+    Args:
+        change: the line.
+        site_codes: the code of each site, by our id as text.
+    """
     names = [name for name in FIELD_LABELS if name in change.new_values]
-    return [
+    described = [
         (
             FIELD_LABELS[name],
             describe_value(name, change.old_values.get(name)),
@@ -101,3 +112,7 @@ def describe_change(change: OrderChange) -> list[tuple[str, str, str]]:
         )
         for name in names
     ]
+    if (site := change.new_values.get("site_id")) is not None:
+        before = site_codes.get(change.old_values.get("site_id", ""), "")
+        described.append(("Belongs to site", before, site_codes.get(site, "")))
+    return described

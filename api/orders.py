@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.orm import Session
 
+from api.list_queries import PageLimit, PageMark
 from api.order_schemas import (
     CancellationRequest,
     OrderDetail,
@@ -42,10 +43,8 @@ def list_orders(
             "capitals."
         ),
     ] = "",
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: PageMark = None,
+    limit: PageLimit = 50,
 ) -> OrderPage:
     """Orders, newest change first."""
     with unit_of_work() as session:
@@ -85,7 +84,7 @@ def replace_order(order_id: uuid.UUID, request: OrderRequest) -> OrderResult:
         return _describe(session, result)
 
 
-@router.post("/orders/{order_id}/cancel", responses=problem_responses(400, 403, 404, 411, 413))
+@router.post("/orders/{order_id}/cancel", responses=problem_responses(400, 403, 404, 409, 411, 413))
 def cancel_order(order_id: uuid.UUID, request: CancellationRequest) -> OrderResult:
     """Cancel an order: its texts do not count any more. Its next message can place it again."""
     with unit_of_work() as session:
@@ -94,8 +93,9 @@ def cancel_order(order_id: uuid.UUID, request: CancellationRequest) -> OrderResu
 
 
 def _describe(session: Session, result: ReceivedOrderResult) -> OrderResult:
+    record = reading.read_order(session, result.order_id)
     return OrderResult(
         outcome=result.outcome,
-        order=OrderOut.from_row(reading.read_order(session, result.order_id).order),
-        studies=list(result.study_ids),
+        order=OrderOut.from_row(record.order),
+        studies=[study.id for _, study in record.studies if study.id in result.study_ids],
     )

@@ -28,12 +28,15 @@ from api.schemas import (
     OpenHold,
     ReinstatementRequest,
     SearchText,
+    SiteMoveRequest,
     WithdrawalRequest,
 )
-from api.studies import StudyRecord, decide, load_study, reinstate, withdraw
-from records.audit.looks import forget_looks
+from api.studies import StudyRecord, decide, load_study, move, reinstate, withdraw
+from records.accounts import emergencies
+from records.audit.looks import forget_looks, note_look
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Hold
+from records.emergency_grants import grant_of
 from records.errors import NotAllowed
 from records.hold_decisions import GENERAL_LABELS, label_reason
 from records.operations import overview, refusals
@@ -149,6 +152,10 @@ def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = 
     """One study: whose it is, its images, its draft under the warning, and what may be done."""
     with unit_of_work() as session:
         record = load_study(session, str(study), before)
+        grant = grant_of(study)
+        opened = emergencies.list_studies(session, grant) if grant else ()
+        note_look(study_ids=[other.id for other in opened])
+        now = database_time(session)
     row, draft = record.row, record.current_draft
     return render(
         "study.html",
@@ -168,6 +175,8 @@ def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = 
         seen=_study_digest(row, record.holds),
         before=before,
         waits_until=record.waits_for_order_until,
+        emergency_studies=opened,
+        emergency_seconds=round((grant.until - now).total_seconds()) if grant else 0,
     )
 
 
@@ -198,6 +207,15 @@ def post_withdrawal(study: uuid.UUID, fields: FormFields) -> Response:
     withdrawal = validate_form(WithdrawalRequest, dict(fields))
     with unit_of_work() as session:
         withdraw(session, str(study), withdrawal)
+    return _redirect_to(study)
+
+
+@router.post("/studies/{study}/site")
+def post_site(study: uuid.UUID, fields: FormFields) -> Response:
+    """Move the study to another site, by the form on its page."""
+    request = validate_form(SiteMoveRequest, dict(fields))
+    with unit_of_work() as session:
+        move(session, str(study), request)
     return _redirect_to(study)
 
 

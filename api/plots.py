@@ -59,9 +59,11 @@ def draw_bars(bars: Sequence[Bar], description: str, mark: float | None = None) 
                 x, x, _TOP, HEIGHT - _BOTTOM
             )
         )
+    # What stands within an image is not there for who hears a page: links would be lost.
+    role = "group" if any(bar.address for bar in bars) else "img"
     return Markup(
-        '<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
-    ).format(WIDTH, HEIGHT, description, Markup("").join(pieces))
+        '<svg class="plot" viewBox="0 0 {} {}" role="{}" aria-label="{}">{}</svg>'
+    ).format(WIDTH, HEIGHT, role, description, Markup("").join(pieces))
 
 
 def draw_share(share: float) -> Markup:

@@ -8,6 +8,7 @@ request_id which lines of the log are about it.
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -34,7 +35,7 @@ from records.errors import (
 )
 from records.telemetry import logger
 
-SYSTEM_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
+SYSTEM_PATHS = ("/api/", "/auth/token", "/.well-known/", "/healthz", "/readyz", "/metrics")
 """Paths that systems call: they get problem+json, everyone else a page."""
 
 STATUS_BY_ERROR: dict[type[Exception], int] = {
@@ -105,9 +106,16 @@ def problem_response(
         detail=detail,
         status=status,
         request_id=request_id,
+        emergency=_study_of(path) if status == 404 else "",
         **extensions,
     )
     return HTMLResponse(page, status)
+
+
+def _study_of(path: str) -> str:
+    """Our id of the study that a page is about; "" where it is about none."""
+    match = re.fullmatch(r"/studies/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", path)
+    return match[1] if match else ""
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -162,7 +170,7 @@ def http_error_response(request: Request, error: HTTPException) -> Response:
     """The answer to an error by its HTTP status, such as 404 of an address that is none."""
     texts = {
         400: ("The request's body cannot be read, so nothing was changed", "Send JSON as UTF-8."),
-        404: ("There is no such page", "Go back to the worklist."),
+        404: ("There is no such page", "Check the address, or go back."),
         405: ("This address does not take that method", "docs/operate/api.md lists the methods."),
     }
     if is_fhir(request.url.path):

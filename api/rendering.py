@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from api.access.cookies import FORM_FIELD
-from api.access.table import may_open
+from api.access.table import explain, find_row, home_of, may_open
 from api.access.visitor import current_visitor
 from api.order_wording import (
     FIELD_LABELS,
@@ -29,9 +29,11 @@ from api.order_wording import (
 from model.dicom.characters import remove_controls
 from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
+from records.emergency_grants import current_grants, grant_of
 from records.operations.lights import LightState
 from records.settings import settings
 from records.states import BYTES_REMOVED_SENTENCE, DAMAGE_SENTENCES, WARNING, VisibleState
+from records.workflow.site_scope import shows, visible_sites
 
 PACKAGE_DIR = Path(__file__).parent
 
@@ -245,15 +247,63 @@ def form_token() -> Markup:
     )
 
 
-def may(path: str, method: str = "GET") -> bool:
-    """Whether who asks may open a page, or send a form, by its route as the code names it."""
-    return may_open(path, current_visitor(), method)
+def may(address: str, method: str = "GET") -> bool:
+    """Whether who asks may open a page or send a form; as `api.access.table.may_open` takes it."""
+    return may_open(address, current_visitor(), method)
+
+
+def link(address: str, text: str | Markup, **attributes: str) -> Markup:
+    """A link to a page of ours; the words alone where who asks may not open it.
+
+    Args:
+        address: path, query and fragment.
+        text: what is read.
+        attributes: further ones of the element, as `id`; those that are "" are left out.
+    """
+    words = text if isinstance(text, Markup) else escape(remove_controls(text))
+    given = {key: one for key, one in attributes.items() if one}
+    given |= {"href": address} if may(address) else {}
+    if not given:
+        return words
+    name = "a" if "href" in given else "span"
+    written = Markup("").join(Markup(' {}="{}"').format(key, one) for key, one in given.items())
+    return Markup("<{0}{1}>{2}</{0}>").format(name, written, words)
+
+
+def who_may(address: str, method: str = "POST") -> str:
+    """Who may do what the one who asks may not, as a sentence."""
+    row, visitor = find_row(address, method), current_visitor()
+    return explain(row, visitor) if row is not None and visitor is not None else ""
+
+
+def home() -> str:
+    """The first page of who asks; "/" where that is not known, "" for a program without one."""
+    visitor = current_visitor()
+    if visitor is None:
+        return "/"
+    address = home_of(visitor)
+    return address if may(address) else ""
+
+
+def may_open_emergencies() -> bool:
+    """Whether who asks may open patients of sites that he or she does not see."""
+    visitor = current_visitor()
+    is_limited = visitor is not None and visitor.site_ids is not None
+    return is_limited and may_open("/emergency", visitor)
 
 
 _TEMPLATES.globals |= {
     "form_token": form_token,
+    "home": home,
+    "link": link,
     "may": may,
     "visitor": current_visitor,
+    "shows_site": shows,
+    "is_limited": lambda: visible_sites() is not None,
+    "may_open_emergencies": may_open_emergencies,
+    "grants": current_grants,
+    "grant_of": grant_of,
+    "who_may": who_may,
     "lock_seconds": lambda: round(60 * settings().screen_lock_minutes),
 }
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY
+from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
 from records.database.session import unit_of_work
@@ -25,7 +24,7 @@ PAGE_SIZE = 50
 """Reports on one page."""
 
 
-class ReportsQuery(BaseModel):
+class ReportsQuery(ListQuery):
     """Which reports are shown; the fields are those of `ReportFilter`. after: the page's mark."""
 
     patient_id: SearchText = ""
@@ -34,12 +33,6 @@ class ReportsQuery(BaseModel):
     origin: Annotated[Origin | None, NONE_IF_EMPTY] = None
     from_day: Annotated[dt.date | None, NONE_IF_EMPTY] = None
     to_day: Annotated[dt.date | None, NONE_IF_EMPTY] = None
-    after: Annotated[str | None, NONE_IF_EMPTY] = None
-
-    def query_string(self, **changes: str | None) -> str:
-        """The query string of this query with some values changed; empty ones are left out."""
-        values: dict[str, Any] = self.model_dump() | changes
-        return urlencode({name: value for name, value in values.items() if value})
 
     def as_filter(self) -> ReportFilter:
         """The filter, without the page."""

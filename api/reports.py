@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from api.report_schemas import OutsideReportDetail, OutsideReportPage
 from api.schemas import SearchText
@@ -37,10 +38,8 @@ def list_reports(
         dt.date | None, Query(description="The first day on which they came.")
     ] = None,
     to_day: Annotated[dt.date | None, Query(description="The last day on which they came.")] = None,
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: PageMark = None,
+    limit: PageLimit = 50,
 ) -> OutsideReportPage:
     """Reports of other systems, the newest first, without their texts and older versions."""
     wanted = ReportFilter(patient_id, accession_number, status, origin, from_day, to_day)

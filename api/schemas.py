@@ -9,8 +9,16 @@ import datetime as dt
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    computed_field,
+)
 
+from api.access.decider import name_decider
 from api.related_schemas import HeldOrder, HeldReports, StudyOrder, StudyReport
 from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
@@ -19,7 +27,7 @@ from records.database import tables
 from records.operations import overview
 from records.operations.alarms import runbook_path
 from records.operations.lights import LightState
-from records.operations.overview import Workload
+from records.operations.overview import Workload, count_moving
 from records.operations.troubles import AlarmHistory
 from records.states import (
     HOLD_SENTENCES,
@@ -48,11 +56,18 @@ EventMark = Annotated[int, Field(ge=1, lt=2**63)]
 """The id of a line of a timeline."""
 
 
-PersonName = Annotated[
+Decider = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=ONE_LINE),
+    StringConstraints(strip_whitespace=True, max_length=100, pattern=ONE_LINE),
+    AfterValidator(name_decider),
+    Field(
+        validate_default=True,
+        description="Who decides. With an account it is the account: it may be left out, and "
+        "nobody else is taken. With a token it may name the person for whom the program acts. "
+        "Before the first account it must be given.",
+    ),
 ]
-"""Who decides, as typed."""
+"""Who decides, as it is kept; the default is ""."""
 
 
 class Problem(BaseModel):
@@ -354,7 +369,7 @@ class BulkDecisionRequest(BaseModel):
     """A person's decision on many holds. holds: those that the person looked at."""
 
     decision: Decision
-    by: PersonName
+    by: Decider = ""
     note: Annotated[str, StringConstraints(max_length=1000, pattern=MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=200)
 
@@ -510,9 +525,10 @@ class StudyDetail(BaseModel):
 class Counts(BaseModel):
     """How many studies are in each state, and how long the rest will take.
 
-    to_do: studies that are neither ended nor held. per_minute: drafts at the present pace.
-    seconds_left: at that pace; null where nothing is drafted, and `stalled` says why in a sentence.
-    waiting_since: arrival of the oldest study to do.
+    The studies are those of the sites that the caller sees. to_do: studies that are neither ended
+    nor held. per_minute: drafts at the present pace, of all sites. seconds_left: until all that is
+    to do at all sites is drafted at that pace; null where nothing is drafted, and `stalled` says
+    why in a sentence. waiting_since: arrival of the oldest study to do.
     """
 
     states: dict[VisibleState, int]
@@ -528,9 +544,9 @@ class Counts(BaseModel):
         """The counts of an overview, with the pace in tenths and the time left in seconds."""
         pace = workload.pace
         return cls(
-            states=dict(workload.counts),
-            total=workload.total,
-            to_do=workload.to_do,
+            states=dict(workload.shown),
+            total=sum(workload.shown.values()),
+            to_do=count_moving(workload.shown),
             per_minute=round(pace.per_minute, 1),
             seconds_left=None if pace.seconds_left is None else round(pace.seconds_left),
             stalled=pace.stalled,
@@ -676,7 +692,7 @@ class Readiness(BaseModel):
 class WithdrawalRequest(BaseModel):
     """A person withdraws a draft. draft: the one that was looked at; null takes the current one."""
 
-    by: PersonName
+    by: Decider = ""
     reason: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=ONE_LINE),
@@ -684,21 +700,32 @@ class WithdrawalRequest(BaseModel):
     draft: uuid.UUID | None = None
 
 
+class SiteMoveRequest(BaseModel):
+    """A person moves a study to another site. site: its code. because: the timeline keeps it."""
+
+    by: Decider = ""
+    site: Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=ONE_LINE)]
+    because: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=ONE_LINE),
+    ]
+
+
 class ReinstatementRequest(BaseModel):
     """A person takes the rejections of a study's films back."""
 
-    by: PersonName
+    by: Decider = ""
     note: Annotated[str, StringConstraints(max_length=1000, pattern=ONE_LINE)] = ""
 
 
 class DecisionRequest(BaseModel):
     """A person's decision on a study's open holds.
 
-    by: who decides. holds: the ids of the open holds that the person saw; where others are open by
-    now, nothing is decided.
+    holds: the ids of the open holds that the person saw; where others are open by now, nothing is
+    decided.
     """
 
     decision: Decision
-    by: PersonName
+    by: Decider = ""
     note: Annotated[str, StringConstraints(max_length=1000, pattern=MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=20)

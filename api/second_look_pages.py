@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel
 
 from api.discrepancy_schemas import (
     CLINICAL_WORTH,
@@ -19,6 +17,7 @@ from api.discrepancy_schemas import (
     ask,
 )
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
+from api.list_queries import ListQuery
 from api.rendering import render
 from model.labels import OBSERVATIONS
 from records.campaigns import campaigns
@@ -32,19 +31,13 @@ PAGE_SIZE = 50
 """Entries on one page."""
 
 
-class DiscrepanciesQuery(BaseModel):
+class DiscrepanciesQuery(ListQuery):
     """Which list is shown. campaign: of drafts that it asked for. after: the page's mark."""
 
     side: DiscrepancySide = DiscrepancySide.MISS_OF_REPORT
     state: DiscrepancyState = DiscrepancyState.OPEN
     campaign: Annotated[uuid.UUID | None, NONE_IF_EMPTY] = None
     observation: Annotated[Observation | None, NONE_IF_EMPTY] = None
-    after: Annotated[str | None, NONE_IF_EMPTY] = None
-
-    def query_string(self, **changes: str | None) -> str:
-        """The query string of this query with some values changed; empty ones are left out."""
-        values: dict[str, Any] = self.model_dump() | changes
-        return urlencode({name: value for name, value in values.items() if value})
 
 
 @router.get("/discrepancies")

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from api import related_schemas, schemas
 from api.holds import describe
+from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from api.schemas import (
     Counts,
@@ -26,13 +27,14 @@ from api.schemas import (
     Refusal,
     ReinstatementRequest,
     SearchText,
+    SiteMoveRequest,
     StudyDetail,
     StudyPage,
     StudySummary,
     StudyUid,
     WithdrawalRequest,
 )
-from records import hold_decisions
+from records import hold_decisions, site_moves
 from records.database.order_tables import Order, StudyOrder
 from records.database.report_tables import FinalComparison, ReceivedReport
 from records.database.session import unit_of_work
@@ -43,6 +45,7 @@ from records.database.tables import (
     Hold,
     Instance,
     Rejection,
+    Site,
     StudyChange,
 )
 from records.operations import overview, refusals, troubles
@@ -77,6 +80,8 @@ class StudyRecord:
         request: its newest request; None while images are still coming.
         timeline: the newest lines of the timeline, or those before the mark that was asked for.
         earlier: the mark of the lines before these; None where there are none.
+        site: the site that it belongs to.
+        other_sites: those to which who asks may move it.
     """
 
     row: WorklistRow
@@ -93,6 +98,8 @@ class StudyRecord:
     request: DraftRequest | None
     timeline: Sequence[Event]
     earlier: int | None
+    site: Site
+    other_sites: Sequence[Site]
 
     @property
     def current_draft(self) -> Draft | None:
@@ -138,6 +145,8 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
         request=session.get(DraftRequest, study.request_id) if study.request_id else None,
         timeline=shown,
         earlier=shown[0].id if len(lines) > len(shown) else None,
+        site=session.get_one(Site, study.site_id),
+        other_sites=site_moves.list_targets(session, id_),
     )
 
 
@@ -171,6 +180,17 @@ def withdraw(session: Session, uid: str, withdrawal: WithdrawalRequest) -> None:
     withdrawals.withdraw(session, id_, withdrawal.by, withdrawal.reason, withdrawal.draft)
 
 
+def move(session: Session, uid: str, request: SiteMoveRequest) -> None:
+    """Move the study to another site; who asks sees both.
+
+    Raises:
+        NotFound: no such study or site.
+        NotAllowed: it belongs there already.
+    """
+    id_ = studies.get_by_uid(session, uid).id
+    site_moves.move_study(session, id_, request.site, request.by, request.because)
+
+
 def reinstate(session: Session, uid: str, request: ReinstatementRequest) -> None:
     """Take the rejections of the study's films back.
 
@@ -189,10 +209,8 @@ def list_studies(
         dt.datetime | None,
         Query(description="Only studies that arrived since then; UTC where no zone is given."),
     ] = None,
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: PageMark = None,
+    limit: PageLimit = 50,
     words: Annotated[
         SearchText,
         Query(
@@ -285,6 +303,14 @@ def reinstate_films(uid: StudyUid, reinstatement: ReinstatementRequest) -> Study
     """Let films count again that a rejection note rejected; a new draft is made."""
     with unit_of_work() as session:
         reinstate(session, uid, reinstatement)
+        return _summary(session, studies.get_by_uid(session, uid).id)
+
+
+@router.post("/studies/{uid}/site", responses=problem_responses(400, 403, 404, 409, 411, 413))
+def move_study(uid: StudyUid, request: SiteMoveRequest) -> StudySummary:
+    """Let a study belong to another site, with all that is its own; only who sees both may."""
+    with unit_of_work() as session:
+        move(session, uid, request)
         return _summary(session, studies.get_by_uid(session, uid).id)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
+from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from api.schemas import SearchText
 from api.trail_schemas import TrailLines
@@ -56,12 +57,13 @@ def list_lines(
         Query(description="Only lines from this time on; UTC where no zone is given."),
     ] = None,
     until: Annotated[dt.datetime | None, Query(description="Only lines before this time.")] = None,
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    emergency: Annotated[
+        bool, Query(description="Only what was opened, seen and ended in emergencies.")
+    ] = False,
+    after: PageMark = None,
+    limit: PageLimit = 50,
 ) -> TrailLines:
     """Who saw and did what, newest first."""
-    wanted = TrailFilter(patient, person, action, with_zone(since), with_zone(until))
+    wanted = TrailFilter(patient, person, action, with_zone(since), with_zone(until), emergency)
     with unit_of_work() as session:
         return TrailLines.from_page(read_page(session, wanted, after, limit, "/api/trail"))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY
+from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
 from api.trail import read_page
-from records.audit.lines import TrailFilter
+from records.audit.lines import TrailFilter, count_emergencies
 from records.audit.status import read_status
 from records.database.session import unit_of_work
 from records.states import AuditAction
@@ -24,11 +23,15 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 PAGE_SIZE = 50
 """Lines on one page."""
 
+EMERGENCY_DAYS = 7
+"""The page says how many patients were opened in emergencies in so many days."""
 
-class TrailQuery(BaseModel):
+
+class TrailQuery(ListQuery):
     """Which lines are shown.
 
-    since, until: days by this machine's clock, both of them included. after: the page's mark.
+    since, until: days by this machine's clock, both of them included. emergency: only what is of
+    emergencies. after: the page's mark.
     """
 
     patient: SearchText = ""
@@ -36,25 +39,31 @@ class TrailQuery(BaseModel):
     action: SearchText = ""
     since: Annotated[dt.date | None, NONE_IF_EMPTY] = None
     until: Annotated[dt.date | None, NONE_IF_EMPTY] = None
-    after: Annotated[str | None, NONE_IF_EMPTY] = None
-
-    def query_string(self, **changes: str | None) -> str:
-        """The query string of this query with some values changed; empty ones are left out."""
-        values: dict[str, Any] = self.model_dump() | changes
-        return urlencode({name: value for name, value in values.items() if value})
+    emergency: bool = False
 
 
 @router.get("/trail")
 def show_trail(query: Annotated[TrailQuery, Query()]) -> str:
     """Who saw and did what, newest first, and how the trail is sealed."""
     wanted = TrailFilter(
-        query.patient, query.person, query.action, _begin(query.since), _end(query.until)
+        query.patient,
+        query.person,
+        query.action,
+        _begin(query.since),
+        _end(query.until),
+        query.emergency,
     )
     with unit_of_work() as session:
         status = read_status(session)
         page = read_page(session, wanted, query.after, PAGE_SIZE, "/trail")
         return render(
-            "trail.html", query=query, page=page, status=status, actions=list(AuditAction)
+            "trail.html",
+            query=query,
+            page=page,
+            status=status,
+            actions=list(AuditAction),
+            emergencies=count_emergencies(session, EMERGENCY_DAYS),
+            days=EMERGENCY_DAYS,
         )
 
 

@@ -32,7 +32,8 @@ class TrailLine(BaseModel):
     """Who did what, when, from where, and about whom.
 
     kind: `entry` of the trail, or `event` of a study's timeline. id: its number among these.
-    action: what an entry is about, or the kind of an event.
+    action: what an entry is about, or the kind of an event. reasons: why patients of other sites
+    were opened, where the line is of an emergency; those of patients who were erased are gone.
     """
 
     kind: Literal["entry", "event"]
@@ -47,6 +48,7 @@ class TrailLine(BaseModel):
     patients: list[TrailPatient]
     studies: list[TrailStudy]
     detail: str
+    reasons: list[str]
 
     @classmethod
     def from_line(cls, line: Line) -> TrailLine:
@@ -70,6 +72,7 @@ class TrailLine(BaseModel):
                 for one in line.studies
             ],
             detail=line.detail,
+            reasons=list(line.reasons),
         )
 
 

@@ -20,7 +20,9 @@ sys.path.insert(0, str(FOLDER.parent))
 from records.broker_rights import acl_rules  # noqa: E402
 
 PARTS, POSTGRES, REDIS, GRAFANA = 10001, 999, 999, 472
-"""User ids in the images: of Dockerfile, and of those of PostgreSQL, Redis and Grafana."""
+"""User ids in the images: of our Dockerfile, and of those of postgres:18 (18/trixie/Dockerfile of
+docker-library/postgres), redis:8 (debian/Dockerfile of redis/docker-library-redis) and
+grafana/grafana:12 (GF_UID in Grafana's Dockerfile; its group there is 0)."""
 
 
 def make(folder: Path) -> list[Path]:

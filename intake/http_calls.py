@@ -8,6 +8,8 @@ import urllib.request
 from datetime import UTC, datetime
 from typing import Any
 
+from records.tls import describe_error
+
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):
     """A redirect could carry our token and a patient's number to another server."""
@@ -35,8 +37,10 @@ def retry_seconds(value: str | None) -> float | None:
 def reason_of(error: Exception) -> str:
     """What kind of error it was; messages may quote an address with a patient's number in it."""
     inner = getattr(error, "reason", error)
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        return "its certificate is not trusted"
+    if isinstance(error, ssl.SSLError):  # whose `reason` is OpenSSL's word
+        inner = error
+    if isinstance(inner, ssl.SSLError):
+        return describe_error(inner)
     if isinstance(inner, TimeoutError):
         return "time-out"
     if isinstance(inner, OSError) and inner.strerror and inner.errno:

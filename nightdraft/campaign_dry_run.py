@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import itertools
-import uuid
-from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -19,67 +15,26 @@ from intake.archive.listed import SLOW, ListedStudy
 from intake.archive.survey import survey
 from model.progress import ProgressCallback
 from nightdraft.campaign_lists import WrongLines, check_list, read_list
-from records.blobs import Blobs
-from records.campaigns import campaigns, feeding, kept_images
-from records.campaigns.adding import NewStudy
-from records.campaigns.campaigns import NewCampaign, window_of
+from records.campaigns import feeding, kept_images
+from records.campaigns.campaigns import NewCampaign
 from records.campaigns.pacs_query import PacsQuery
 from records.database.campaign_tables import Campaign
-from records.database.session import database_time, unit_of_work
-from records.database.tables import Study
-from records.operations.overview import drafts_per_minute
+from records.database.session import unit_of_work
+from records.operations.campaign_outlook import (
+    AT_ONCE,
+    DryRun,
+    Seen,
+    count_listed,
+    drafted,
+    estimate,
+    look_at,
+    look_at_studies,
+    not_created,
+)
 from records.pacs import find_pacs
 from records.reports.reading import count_named_by_finals
 from records.settings import Settings
-from records.states import CampaignKind, CampaignReason
-from records.workflow.identifiers import plain_key
-
-AT_ONCE = 500
-"""Studies that are looked at in one transaction."""
-
-
-@dataclass(slots=True)
-class DryRun:
-    """What a campaign would do.
-
-    Attributes:
-        studies: how many it would have, each once.
-        named_again: how many more lines of its list name one of them.
-        to_draft: how many of them it would draft, as far as that is known now.
-        not_drafted: how many it would not draft, by reason.
-        by_modality: how many of a PACS's studies have each modality that was asked for; one that
-            has two counts with both.
-        by_day: how many of a PACS's studies are of each day, as 2026-01-31; "" is without a date.
-        maybe_cut: the times of which the PACS may have left studies out, in words.
-        bytes: of the images of those that it would draft, or of a folder's files. Of images at a
-            PACS it is estimated, which a note says.
-        bytes_needed: how much of that is not here yet; None where that is not known.
-        bytes_free: on the disk of the data folder.
-        drafts_per_minute: the present pace of the whole system.
-        fetched_per_minute: how many studies its PACS may be asked for; None without a PACS.
-        nights: in how many nights it would be done at the slower of the two; None where that is not
-            known.
-        done_at: and when.
-        opens_at: when its window is open for the first time; None for never.
-        notes: what could not be known, and what is wrong with it, as sentences.
-    """
-
-    studies: int = 0
-    named_again: int = 0
-    to_draft: int = 0
-    not_drafted: Counter[CampaignReason] = field(default_factory=Counter)
-    by_modality: Counter[str] = field(default_factory=Counter)
-    by_day: Counter[str] = field(default_factory=Counter)
-    maybe_cut: list[str] = field(default_factory=list)
-    bytes: int = 0
-    bytes_needed: int | None = 0
-    bytes_free: int = 0
-    drafts_per_minute: float = 0.0
-    fetched_per_minute: float | None = None
-    nights: int | None = None
-    done_at: dt.datetime | None = None
-    opens_at: dt.datetime | None = None
-    notes: list[str] = field(default_factory=list)
+from records.states import CampaignKind
 
 
 def try_campaign(
@@ -104,11 +59,7 @@ def try_campaign(
         SettingsError: the PACS cannot be asked as its settings say.
     """
     found = DryRun()
-    with unit_of_work() as session:
-        campaign = campaigns.get(session, campaigns.create(session, new))
-        session.refresh(campaign)
-        session.expunge(campaign)
-        session.rollback()
+    campaign = not_created(new)
     if new.kind is CampaignKind.QUERY:
         _try_query(found, campaign, config, progress)
     elif new.kind is CampaignKind.FOLDER:
@@ -116,108 +67,18 @@ def try_campaign(
             found, check_folder(str(new.source["folder"]), config.campaign_folders), progress
         )
     elif new.kind is CampaignKind.AGAIN:
-        _try_studies(found, campaign, _drafted(campaign), None, progress)
+        look_at_studies(
+            found, campaign, drafted(campaign), lambda done: progress("studies", done, None)
+        )
     elif file is not None:
         total = check_list(file, encoding)
         listed = read_list(file, encoding, WrongLines())
         if new.pacs:
-            _count_listed(found, listed)
-            found.bytes_needed = None
-            found.notes.append(
-                "The PACS is not asked: which of them it has, and their size, is known once it is."
-            )
+            count_listed(found, listed)
         else:
-            _try_studies(found, campaign, listed, total, progress)
-    _estimate(found, campaign, config)
+            look_at_studies(found, campaign, listed, lambda done: progress("studies", done, total))
+    estimate(found, campaign, config)
     return found
-
-
-def _drafted(campaign: Campaign) -> Iterator[NewStudy]:
-    """The studies of a campaign of kind AGAIN, a part in a transaction."""
-    after = None
-    while True:
-        with unit_of_work() as session:
-            lines = feeding.list_drafted(session, campaign, AT_ONCE, after)
-        yield from (study for _, study in lines)
-        if len(lines) < AT_ONCE:
-            return
-        after = lines[-1][0]
-
-
-def _try_studies(
-    found: DryRun,
-    campaign: Campaign,
-    studies: Iterator[NewStudy],
-    total: int | None,
-    progress: ProgressCallback,
-) -> None:
-    """Look at studies that are here by the conditions by which a campaign feeds them."""
-    lines = 0
-    seen = _Seen()
-    while batch := list(itertools.islice(studies, AT_ONCE)):
-        with unit_of_work() as session:
-            for named in batch:
-                ids = [named.study_id] if named.study_id else None
-                here = ids or feeding.find_studies(
-                    session, named.study_instance_uid, named.accession_number
-                )
-                # A study may be named by its UID in one line, and by its number in another.
-                new = [study_id for study_id in here if seen.add(study_id)]
-                if here:
-                    found.named_again += not new
-                elif seen.add(_name_of(named)):
-                    found.not_drafted[CampaignReason.NOT_HERE] += 1
-                else:
-                    found.named_again += 1
-                for study_id in new:
-                    _look_at(session, found, campaign, study_id)
-        lines += len(batch)
-        progress("studies", lines, total)
-    found.studies = seen.count
-
-
-class _Seen:
-    """What was seen before. A hash of each is enough, and small for a million."""
-
-    def __init__(self) -> None:
-        self._hashes: set[int] = set()
-
-    def add(self, one: Hashable) -> bool:
-        """Whether it is new."""
-        before = len(self._hashes)
-        self._hashes.add(hash(one))
-        return len(self._hashes) > before
-
-    @property
-    def count(self) -> int:
-        """How many different ones there were."""
-        return len(self._hashes)
-
-
-def _name_of(named: NewStudy) -> tuple[str, str]:
-    """What a line names a study by, as a campaign tells its rows apart."""
-    uid = named.study_instance_uid
-    return (uid, "") if uid else ("", plain_key(named.accession_number))
-
-
-def _count_listed(found: DryRun, studies: Iterator[NewStudy]) -> None:
-    """Count the studies of a list whose images are at a PACS."""
-    seen = _Seen()
-    for named in studies:
-        found.named_again += not seen.add(_name_of(named))
-    found.studies = found.to_draft = seen.count
-
-
-def _look_at(session: Session, found: DryRun, campaign: Campaign, study_id: uuid.UUID) -> bool:
-    """Count a study that is here; returns whether the campaign would draft it."""
-    study = session.get_one(Study, study_id)
-    reason = feeding.why_skipped(session, campaign, study)
-    if reason is not None:
-        found.not_drafted[reason] += 1
-        return False
-    found.to_draft += 1
-    found.bytes += kept_images.bytes_of(session, study_id)
-    return True
 
 
 @dataclass(slots=True)
@@ -246,7 +107,7 @@ def _try_query(
     pacs = find_pacs(config.pacs_file, campaign.pacs)
     query = PacsQuery.from_source(campaign.source)
     at_pacs = _AtPacs()
-    without_date = _Seen()
+    without_date = Seen()
     note = ""
     for part in survey(make_finder(pacs, config), query, pacs.answers_cut_at):
         # One with a date is in the answers to one day alone.
@@ -298,7 +159,7 @@ def _hold_against(
     absent = []
     for study in studies:
         if study_id := here.get(study.study_instance_uid):
-            _look_at(session, found, campaign, study_id)
+            look_at(session, found, campaign, study_id)
         else:
             absent.append(study)
     found.to_draft += len(absent)
@@ -348,7 +209,7 @@ def _studies(number: int) -> str:
 
 def _try_folder(found: DryRun, folder: Path, progress: ProgressCallback) -> None:
     """Walk a folder; which of its studies are here already is known once they are filed."""
-    seen = _Seen()
+    seen = Seen()
     sentence = ""
     for batch in walk_folder(folder):
         for uid in batch.studies:
@@ -358,31 +219,3 @@ def _try_folder(found: DryRun, folder: Path, progress: ProgressCallback) -> None
         progress("files", batch.counts.files, None)
     found.studies = found.to_draft = seen.count
     found.notes.append(f"{sentence}.")
-
-
-def _estimate(found: DryRun, campaign: Campaign, config: Settings) -> None:
-    found.bytes_free = Blobs(config.data_dir).free_mb() * 1_000_000
-    if found.bytes_needed and found.bytes_needed > found.bytes_free:
-        found.notes.append("The disk has not room for all of it at once.")
-    window = window_of(campaign)
-    with unit_of_work() as session:
-        now = database_time(session)
-        found.drafts_per_minute = drafts_per_minute(session)
-    found.opens_at = window.next_opening(now)
-    if found.opens_at is None:
-        found.notes.append("Its window never opens.")
-    pace = found.drafts_per_minute
-    if campaign.pacs:
-        rates = [find_pacs(config.pacs_file, campaign.pacs).studies_per_minute]
-        if campaign.studies_per_minute:
-            rates.append(campaign.studies_per_minute)
-        found.fetched_per_minute = min(rates)
-        pace = min(pace, *rates)
-    if not pace:
-        found.notes.append("Nothing was drafted lately, so no number of nights can be said.")
-        return
-    seconds = found.to_draft / pace * 60
-    found.done_at = window.after_seconds(now, seconds)
-    found.nights = window.nights_for(now, seconds)
-    if found.done_at is None:
-        found.notes.append("At the present pace it is not done within its dates.")

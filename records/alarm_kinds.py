@@ -27,6 +27,7 @@ class AlarmKind(StrEnum):
     NIGHT_LATE = "NIGHT_LATE"
     AUDIT_AWAY = "AUDIT_AWAY"
     TRAIL_UNSEALED = "TRAIL_UNSEALED"
+    CERTIFICATE_ENDS = "CERTIFICATE_ENDS"
 
 
 ALARM_TITLES: dict[AlarmKind, str] = {
@@ -49,6 +50,7 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.NIGHT_LATE: "The night is too short for what is to be drafted",
     AlarmKind.AUDIT_AWAY: "The audit server does not take the trail",
     AlarmKind.TRAIL_UNSEALED: "The trail is not sealed",
+    AlarmKind.CERTIFICATE_ENDS: "A certificate of ours ends or cannot be renewed",
 }
 """Each kind in a few words, for a subject line."""
 
@@ -119,6 +121,10 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
     AlarmKind.TRAIL_UNSEALED: (
         "Mend what the alarm names, as a key file that is gone; sealing goes on by itself. Where "
         "it names seals that do not go on, run `nightdraft trail verify`."
+    ),
+    AlarmKind.CERTIFICATE_ENDS: (
+        "Write a new certificate and its key over the old files; they are read again by "
+        "themselves, and the alarm closes. `nightdraft doctor` names the files."
     ),
 }
 """What a person does about each kind, where whoever opens the alarm says nothing else."""

@@ -210,7 +210,8 @@ def transport_options() -> dict[str, Any]:
 def celery_url(address: str) -> str:
     """The address of Redis as kombu writes it.
 
-    A Unix socket is redis+socket:///path, not unix:///path. Sentinels are a URL each. Over TLS
+    A Unix socket is redis+socket:///path, not unix:///path, and its database `virtual_host`, not
+    `db`. Sentinels are a URL each. Over TLS
     kombu checks no certificate unless the address says so.
 
     Raises:
@@ -222,7 +223,13 @@ def celery_url(address: str) -> str:
         mark = "&" if "?" in address else "?"
         return address if said else f"{address}{mark}ssl_cert_reqs=required"
     if address.startswith("unix://"):
-        return "redis+socket://" + address.removeprefix("unix://")
+        place, mark, query = address.removeprefix("unix://").partition("?")
+        # Left as `db`, the number would be overwritten by 0.
+        query = "&".join(
+            f"virtual_host={pair[3:]}" if pair.startswith("db=") else pair
+            for pair in query.split("&")
+        )
+        return f"redis+socket://{place}{mark}{query}"
     sentinel = read_sentinel_address(address)
     return sentinel.kombu_url() if sentinel else address
 

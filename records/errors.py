@@ -126,6 +126,18 @@ class LoginRefused(NightdraftError):
         self.wait_seconds = wait_seconds
 
 
+class TokenRefused(LoginRefused):
+    """Correct what is wrong with the request, and send it again (`docs/operate/accounts.md`).
+
+    Attributes:
+        code: which error it is (RFC 6749, section 5.2).
+    """
+
+    def __init__(self, code: str, sentence: str, wait_seconds: float = 0.0) -> None:
+        super().__init__(sentence, wait_seconds)
+        self.code = code
+
+
 class LostLease(NightdraftError):
     """The lease has passed to somebody else; nothing was written. Nothing has to be done."""
 

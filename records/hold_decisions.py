@@ -8,7 +8,7 @@ from collections.abc import Collection
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from records.database.tables import DraftRequest, Hold, Study
+from records.database.tables import DEFAULT_SITE_ID, DraftRequest, Hold, Study
 from records.errors import NotAllowed, NotFound
 from records.orders import effects, matching
 from records.states import (
@@ -96,6 +96,11 @@ def decide(
     for id_ in sorted(_involved(session, study_id)):
         if not shows(lock_study(session, id_).site_id):
             raise NotAllowed("the other study is of another site: who sees both sites decides")
+    if not all(
+        order.site_id == DEFAULT_SITE_ID or shows(order.site_id)
+        for order in matching.list_mismatches(session, study_id)
+    ):
+        raise NotAllowed("the order is of another site: who sees both sites decides")
     study = lock_study(session, study_id)
     open_holds = holds.list_open_of_study(session, study_id)
     if not open_holds and hold_ids is None:

@@ -34,6 +34,7 @@ from records.states import EndReason, EventKind, OrderChangeKind, Origin
 from records.workflow import events, withdrawals
 from records.workflow.identifiers import KeyKind, PatientId, patient_ids, plain_key
 from records.workflow.patients import Patient
+from records.workflow.site_scope import is_of_site, visible_sites
 from records.workflow.study_lookup import find_studies_of_patient
 from records.workflow.withdrawals import lock_study
 
@@ -72,7 +73,7 @@ def correct_patient(
         message,
         _orders_of(session, known),
         _reports_of(session, known),
-        find_studies_of_patient(session, known),
+        _studies_of(session, known),
         lambda row: words if is_theirs(row, known) else {},
         OrderChangeKind.PATIENT_CORRECTED,
     ).count()
@@ -103,7 +104,8 @@ def merge_patients(
         message_id: the row of `received_messages` that brought it.
 
     Raises:
-        MessageError: one of the two has no id.
+        MessageError: one of the two has no id, or the caller sees one site alone and an id has no
+            issuer: another site may have given it to somebody else.
     """
     survivors = _known([PatientId(surviving.patient_id, surviving.issuer), *surviving_ids])
     surviving = _cleaned(surviving)
@@ -115,6 +117,8 @@ def merge_patients(
     ]
     if not retired:
         return PatientChange(0, 0, 0)
+    if visible_sites() is not None and not all(given.issuer for given in retired):
+        raise MessageError("an id that is given up names its issuer, for other sites have ids, too")
     message = Source(origin, clean_line(sender), message_id)
     _write_aliases(session, message, main, surviving, retired)
     values = {"patient_id": main.id, "patient_id_issuer": main.issuer}
@@ -125,7 +129,7 @@ def merge_patients(
         _orders_of(session, retired),
         _reports_of(session, retired),
         # Films of the retired patient may be kept aside in studies of the surviving one.
-        find_studies_of_patient(session, [*retired, *survivors]),
+        _studies_of(session, [*retired, *survivors]),
         lambda row: values if is_theirs(row, retired) else {},
         OrderChangeKind.PATIENT_MERGED,
         retired,
@@ -365,6 +369,15 @@ def _orders_of(session: Session, ids: Sequence[PatientId]) -> list[Order]:
 def _reports_of(session: Session, ids: Sequence[PatientId]) -> list[ReceivedReport]:
     reports = locked_reports(session, [(KeyKind.PATIENT, plain_key(given.id)) for given in ids])
     return [report for report in reports if is_theirs(report, ids)]
+
+
+def _studies_of(session: Session, ids: Sequence[PatientId]) -> list[uuid.UUID]:
+    of_patient = find_studies_of_patient(session, ids)
+    if visible_sites() is None:
+        return of_patient
+    return sorted(
+        session.scalars(select(Study.id).where(Study.id.in_(of_patient), is_of_site(Study.site_id)))
+    )
 
 
 def _known(ids: Sequence[PatientId]) -> list[PatientId]:

@@ -29,6 +29,7 @@ from records.states import (
 )
 from records.workflow import corrections, events, later_studies, reviews, withdrawals
 from records.workflow.identifiers import PatientId, patient_ids
+from records.workflow.site_scope import is_visible
 from records.workflow.study_lookup import find_study_ids
 from records.workflow.withdrawals import lock_study
 
@@ -227,7 +228,7 @@ def locked_orders(session: Session, keys: Collection[tuple[str, str]]) -> list[O
     return list(
         session.scalars(
             select(Order)
-            .where(Order.id.in_(by_key))
+            .where(Order.id.in_(by_key), is_visible(Order.site_id))
             .order_by(Order.identity)
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
@@ -245,7 +246,7 @@ def locked_reports(session: Session, keys: Collection[tuple[str, str]]) -> list[
     return list(
         session.scalars(
             select(ReceivedReport)
-            .where(ReceivedReport.id.in_(by_key))
+            .where(ReceivedReport.id.in_(by_key), is_visible(ReceivedReport.site_id))
             .order_by(ReceivedReport.identity, ReceivedReport.id)
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)

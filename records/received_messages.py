@@ -23,6 +23,9 @@ from records.database.time_marks import TimeMark
 from records.errors import NotAllowed, NotFound
 from records.states import MessageOutcome, Origin, TallyKind
 from records.workflow import tallies
+from records.workflow.site_lists import newest_visible
+from records.workflow.site_scope import is_visible, shows, visible_sites
+from records.workflow.sites import sites_of_senders
 
 _REMOVE_AT_ONCE = 1000
 """Rows that one call of `remove_old` changes."""
@@ -113,6 +116,8 @@ def keep(
 ) -> uuid.UUID:
     """Keep what a message was answered, and the content, encrypted, of one that was refused.
 
+    It belongs to the site of its sender, where that is known.
+
     Args:
         session: the caller's transaction, which has the message's effect, too.
         origin: the interface.
@@ -139,6 +144,7 @@ def keep(
         .values(
             origin=origin,
             sender=sender,
+            site_id=sites_of_senders(session, [sender]).get(sender),
             control_id=control_id,
             message_type=message_type,
             processing_id=processing_id,
@@ -182,7 +188,11 @@ def keep_accepted(
         "sentence": "",
         "location": "",
     }
-    return list(session.scalars(statement, [asdict(message) | shared for message in messages]))
+    sites = sites_of_senders(session, {message.sender for message in messages})
+    values = [
+        asdict(message) | shared | {"site_id": sites.get(message.sender)} for message in messages
+    ]
+    return list(session.scalars(statement, values))
 
 
 def read_content(row: ReceivedMessage) -> bytes:
@@ -205,7 +215,10 @@ def list_open(session: Session, limit: int) -> Sequence[ReceivedMessage]:
         limit: how many at most.
     """
     return session.scalars(
-        select(ReceivedMessage).where(*_OPEN).order_by(ReceivedMessage.received_at).limit(limit)
+        select(ReceivedMessage)
+        .where(*_OPEN, is_visible(ReceivedMessage.site_id))
+        .order_by(ReceivedMessage.received_at)
+        .limit(limit)
     ).all()
 
 
@@ -248,8 +261,11 @@ def read_page(
             tuple_(ReceivedMessage.received_at, ReceivedMessage.id) < tuple_(mark.at, mark.id)
         )
     rows = session.scalars(
-        query.order_by(ReceivedMessage.received_at.desc(), ReceivedMessage.id.desc()).limit(
-            limit + 1
+        newest_visible(
+            query,
+            ReceivedMessage,
+            ReceivedMessage.received_at,
+            limit + 1,
         )
     ).all()
     messages = rows[:limit]
@@ -265,7 +281,7 @@ def get_message(session: Session, message_id: uuid.UUID) -> ReceivedMessage:
         NotFound: there is no such message.
     """
     row = session.get(ReceivedMessage, message_id)
-    if row is None:
+    if row is None or not _is_shown(row):
         raise NotFound("there is no such message")
     note_look(thing=f"message {row.id}")
     return row
@@ -287,7 +303,7 @@ def count_open(session: Session, limit: int) -> tuple[int, dt.datetime | None]:
     """
     oldest_first = (
         select(ReceivedMessage.received_at)
-        .where(*_OPEN)
+        .where(*_OPEN, is_visible(ReceivedMessage.site_id))
         .order_by(ReceivedMessage.received_at)
         .limit(limit)
         .subquery()
@@ -311,7 +327,7 @@ def settle(session: Session, message_id: uuid.UUID, by: str) -> None:
         NotAllowed: it was not refused, or is settled already.
     """
     row = session.get(ReceivedMessage, message_id, with_for_update=True)
-    if row is None:
+    if row is None or not _is_shown(row):
         raise NotFound("there is no such message")
     if row.outcome != MessageOutcome.REFUSED:
         raise NotAllowed("the message was not refused: there is nothing to settle")
@@ -364,6 +380,11 @@ def remove_old(session: Session, days: float) -> int:
         .returning(ReceivedMessage.id)
     ).all()
     return len(emptied) + len(deleted)
+
+
+def _is_shown(row: ReceivedMessage) -> bool:
+    """Whether a message is of a site that is shown; one of no known site is for who sees all."""
+    return visible_sites() is None if row.site_id is None else shows(row.site_id)
 
 
 _OPEN = (ReceivedMessage.outcome == MessageOutcome.REFUSED, ReceivedMessage.settled_at.is_(None))

@@ -484,9 +484,9 @@ class Settings(BaseSettings):
     unproven_callers: Literal["believe", "doubt"] = Field(
         json_schema_extra=EVERYDAY,
         default="believe",
-        description="A calling AE title with a priority that neither of the two settings above "
-        "names: `believe` lets it have that priority, and doctor warns; `doubt` takes "
-        "`NIGHTDRAFT_PRIORITY` where that is less urgent.",
+        description="A calling AE title that neither of the two settings above names: `believe` "
+        "lets it have its priority and that of its films' headers, and doctor warns of an urgent "
+        "one; `doubt` takes `NIGHTDRAFT_PRIORITY` where that is less urgent.",
     )
 
     name_spelling: NameSpelling = Field(
@@ -1166,6 +1166,21 @@ class Settings(BaseSettings):
         le=1440,
         description="What needs the password again, such as the changes of an account, may be "
         "done for so long after it was given.",
+    )
+    emergency_minutes: float = Field(
+        json_schema_extra=EVERYDAY,
+        default=60.0,
+        gt=0,
+        le=1440,
+        description="A patient of another site who was opened in an emergency is shown for so "
+        "long. It ends before, where the person ends it or logs out.",
+    )
+    program_keys_ca_file: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Certificates (PEM) of the authorities that the addresses of programs' public "
+        "keys are checked with (`nightdraft token create --jwks-url`). Empty: those that this "
+        "machine trusts.",
     )
     oidc_issuer: str = Field(
         json_schema_extra=EVERYDAY,

@@ -502,6 +502,7 @@ class Permission(StrEnum):
     MANAGE_SETTINGS = "MANAGE_SETTINGS"
     MANAGE_ACCOUNTS = "MANAGE_ACCOUNTS"
     READ_TRAIL = "READ_TRAIL"
+    OPEN_EMERGENCIES = "OPEN_EMERGENCIES"  # see a patient of another site, for a reason
 
 
 class AuditAction(StrEnum):
@@ -516,7 +517,7 @@ class AuditAction(StrEnum):
     REFUSED = "REFUSED"  # somebody asked for what he or she has no right to
     ACCOUNT = "ACCOUNT"  # an account or token was made, changed, locked or ended
     ROLE = "ROLE"  # rights or sites of somebody were changed
-    SETTING = "SETTING"  # a part started with other settings than before
+    SETTING = "SETTING"  # a part started with other settings, or a site's members or rules changed
     TRAIL = "TRAIL"  # the trail itself was read, verified or exported
     ERASURE = "ERASURE"  # a patient was erased
     REMOVAL = "REMOVAL"  # what was kept long enough was removed
@@ -571,6 +572,7 @@ class EventKind(StrEnum):
     ORDER = "ORDER"
     REPORT_RECEIVED = "REPORT_RECEIVED"
     PATIENT_CHANGED = "PATIENT_CHANGED"
+    SITE = "SITE"
 
 
 WORK_SUCCEEDED = (EventKind.PREPARED, EventKind.DRAFTED, EventKind.SKIPPED)
@@ -616,6 +618,19 @@ class MatchState(StrEnum):
     MISMATCH = "MISMATCH"  # the accession number is equal and the patient is another; it is a hold
     ACCEPTED = "ACCEPTED"  # a person decided that it is the study's order
     REFUSED = "REFUSED"  # a person decided that it is not
+    # It is another site's order of another patient: accession numbers are unique by issuer alone.
+    OTHER_SITE = "OTHER_SITE"
+
+
+class SiteBasis(StrEnum):
+    """Why a study belongs to its site."""
+
+    DEFAULT = "DEFAULT"  # nothing says whose it is: it belongs to the first site
+    CALLER = "CALLER"  # the calling AE title that first sent it
+    ORDER = "ORDER"  # its order
+    REPORT = "REPORT"  # a report about it
+    CAMPAIGN = "CAMPAIGN"  # the campaign that fetched it
+    PERSON = "PERSON"  # a person moved it there
 
 
 class OrderChangeKind(StrEnum):
@@ -675,6 +690,15 @@ class RetentionWalkRule(StrEnum):
     INSTANCES = "INSTANCES"
     PREPARED = "PREPARED"  # prepared inputs of drafts
     STRAY_PREPARED = "STRAY_PREPARED"  # prepared inputs of which no draft was made
+
+
+class SiteRule(StrEnum):
+    """Rules of retention that a site may have otherwise than the settings say."""
+
+    SIGNED = "SIGNED"  # films, from the signature
+    DRAFTED = "DRAFTED"  # films, from the draft
+    UNDRAFTED = "UNDRAFTED"  # films of studies that were skipped or cancelled, from the arrival
+    PREPARED = "PREPARED"  # prepared inputs, from the draft
 
 
 class DiscrepancySide(StrEnum):

@@ -14,6 +14,7 @@ import re
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -146,6 +147,23 @@ class ClientFiles:
         return context
 
 
+def calling_context(
+    ca_file: str, names: tuple[str, str, str], certificate: str = "", key: str = ""
+) -> ssl.SSLContext:
+    """The TLS of calls to a server whose name is checked: HTTPS, SMTP, syslog.
+
+    Args:
+        ca_file: as `ClientFiles.ca_file`.
+        names: the settings of authorities, our certificate and its key, as errors name them.
+        certificate: our own, where the server asks for it; "" is none.
+        key: its private key; "" where it is in the same file.
+
+    Raises:
+        SettingsError: a file cannot be used; the message names its setting.
+    """
+    return ClientFiles(ca_file, certificate, key, names).make_context()
+
+
 def _harden(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
     context.set_ciphers(_CIPHER_LIST)
@@ -176,6 +194,34 @@ def _load_trusted(context: ssl.SSLContext, file: str, name: str) -> None:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
+@dataclass(frozen=True, slots=True)
+class ShownCertificate:
+    """A certificate of ours that this process shows to others.
+
+    Attributes:
+        purpose: whose TLS it is, as `WatchedContext` has it.
+        ends: when it ends.
+        problem: why new files could not be used, where those before stay; "" otherwise.
+    """
+
+    purpose: str
+    ends: dt.datetime
+    problem: str
+
+
+_watched: weakref.WeakSet[WatchedContext] = weakref.WeakSet()
+_watched_lock = threading.Lock()
+
+
+def shown_certificates() -> list[ShownCertificate]:
+    """The certificates of ours that this process shows to others; changed files are read first."""
+    with _watched_lock:
+        watched = list(_watched)
+    for context in watched:
+        context.current()
+    return [shown for context in watched if (shown := context.shown) is not None]
+
+
 class WatchedContext:
     """A TLS context that is read again when one of its files changes.
 
@@ -184,7 +230,7 @@ class WatchedContext:
 
     Args:
         files: what is read.
-        purpose: whose TLS it is, as a log line names it.
+        purpose: whose TLS it is, as a log line and an alarm name it.
     """
 
     def __init__(self, files: ServerFiles | ClientFiles, purpose: str) -> None:
@@ -195,12 +241,22 @@ class WatchedContext:
         """
         self.files = files
         self.problem = ""
-        self._purpose = purpose
+        self.purpose = purpose
+        self._ends: dt.datetime | None = None
         self._lock = threading.Lock()
         self._stamps = self._look()
         self._context = files.make_context()
         self._looked_at = time.monotonic()
         self._tell_of_end()
+        with _watched_lock:
+            _watched.add(self)
+
+    @property
+    def shown(self) -> ShownCertificate | None:
+        """The certificate of ours that is shown now; None where there is none."""
+        if self._ends is None:
+            return None
+        return ShownCertificate(self.purpose, self._ends, self.problem)
 
     def current(self) -> ssl.SSLContext:
         """The context for the next connection."""
@@ -227,23 +283,25 @@ class WatchedContext:
                 return  # looked at again in a moment
             if str(error) != self.problem or not is_patient:
                 logger().error(
-                    f"new certificates of {self._purpose} cannot be used, and those before stay",
+                    f"new certificates of {self.purpose} cannot be used, and those before stay",
                     error=str(error),
                 )
             self.problem = str(error)
         else:
             self.problem = ""
-            logger().info(f"the certificates of {self._purpose} were read again")
+            logger().info(f"the certificates of {self.purpose} were read again")
             self._tell_of_end()
         self._stamps = stamps
 
     def _tell_of_end(self) -> None:
         with suppress(SettingsError):
             if self.files.certificate:
-                days = CertificateFile.read(self.files.certificate).days_left()
+                certificate = CertificateFile.read(self.files.certificate)
+                self._ends = certificate.ends
+                days = certificate.days_left()
                 if days < SOON_DAYS:
                     words = "has ended" if days < 0 else f"ends in {days:.0f} days"
-                    logger().warning(f"the certificate of {self._purpose} {words}: renew it")
+                    logger().warning(f"the certificate of {self.purpose} {words}: renew it")
 
     def _look(self) -> tuple[tuple[int, ...], ...]:
         """What tells a changed file: times and inode of each, empty where there is none."""

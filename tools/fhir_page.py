@@ -24,7 +24,7 @@ END = "<!-- served: end -->"
 
 def served() -> str:
     """What the server takes and what it makes of it, as tables."""
-    (rest,) = capability_statement(router.routes, "")["rest"]
+    (rest,) = capability_statement(router.routes, "", "")["rest"]
     lines = [
         f"Versions: {', '.join(f'{v.name} (`fhirVersion={v}`)' for v in FhirVersion)}. "
         f"System: {', '.join(code['code'] for code in rest['interaction'])}, "

@@ -24,8 +24,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from records.alarm_kinds import Channel
-from records.errors import PartError
+from records.errors import PartError, SettingsError
 from records.settings import Settings
+from records.tls import calling_context, describe_error
 from worker.alarm_messages import Content, as_mail
 
 SECONDS = 20.0
@@ -139,17 +140,17 @@ def _mail(content: Content, config: Settings) -> str:
 
 def _tls_context(config: Settings) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=config.alarm_ca_file or None)
-    except (OSError, ssl.SSLError):
-        raise NotSent("NIGHTDRAFT_ALARM_CA_FILE cannot be read as PEM certificates") from None
+        return calling_context(config.alarm_ca_file, ("NIGHTDRAFT_ALARM_CA_FILE", "", ""))
+    except SettingsError as error:
+        raise NotSent(str(error)) from None
 
 
 def _cause(error: BaseException) -> str:
     """What went wrong, in words that hold no password: of TLS the reason, of others the cause."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return describe_error(error)
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, OSError) and error.strerror:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from records.audit.messages import frame
-from records.errors import PartError, SettingsError
+from records.errors import PartError
 from records.settings import Settings
+from records.tls import calling_context, describe_error
 
 DEFAULT_PORT = 6514
 """TCP port of syslog over TLS (RFC 5425, 4.1)."""
@@ -31,13 +32,7 @@ def send(messages: Sequence[bytes], config: Settings) -> None:
         SettingsError: a certificate or key cannot be read.
     """
     host, port = place(config)
-    try:
-        context = make_context(config)
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"a certificate for the audit server cannot be used ({type(error).__name__}): correct "
-            "NIGHTDRAFT_TRAIL_SERVER_CA_FILE, _CERT_FILE and _KEY_FILE"
-        ) from None
+    context = make_context(config)
     try:
         with (
             socket.create_connection((host, port), timeout=SECONDS) as plain,
@@ -48,14 +43,10 @@ def send(messages: Sequence[bytes], config: Settings) -> None:
             # Some servers, as rsyslog, end the connection without a close_notify of their own.
             with contextlib.suppress(ssl.SSLEOFError):
                 secured.unwrap()
-    except ssl.SSLCertVerificationError as error:
-        raise PartError(
-            f"the certificate of the audit server {host}:{port} is not trusted "
-            f"({error.verify_message})"
-        ) from None
     except OSError as error:
-        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
-        raise PartError(f"the audit server {host}:{port} cannot be reached ({reason})") from None
+        raise PartError(
+            f"the audit server {host}:{port} cannot be reached ({describe_error(error)})"
+        ) from None
 
 
 def place(config: Settings) -> tuple[str, int]:
@@ -65,9 +56,18 @@ def place(config: Settings) -> tuple[str, int]:
 
 
 def make_context(config: Settings) -> ssl.SSLContext:
-    """TLS 1.2 or newer, with the server's certificate and name checked."""
-    context = ssl.create_default_context(cafile=config.trail_server_ca_file or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if config.trail_server_cert_file:
-        context.load_cert_chain(config.trail_server_cert_file, config.trail_server_key_file or None)
-    return context
+    """How the audit server's certificate is checked, and ours.
+
+    Raises:
+        SettingsError: a certificate or key cannot be used.
+    """
+    return calling_context(
+        config.trail_server_ca_file,
+        (
+            "NIGHTDRAFT_TRAIL_SERVER_CA_FILE",
+            "NIGHTDRAFT_TRAIL_SERVER_CERT_FILE",
+            "NIGHTDRAFT_TRAIL_SERVER_KEY_FILE",
+        ),
+        config.trail_server_cert_file,
+        config.trail_server_key_file,
+    )

@@ -1,7 +1,8 @@
 """Opens and closes the alarms of parts that do not run and of a Redis that does not answer.
 
-It also looks for senders of whom much was refused, counts the processes that ended without a word,
-records whether Redis answers, and forgets what no light shows any more.
+It also looks for senders of whom much was refused and for certificates that end, counts the
+processes that ended without a word, records whether Redis answers, and forgets what no light shows
+any more.
 
 The sweep's process looks, from its heartbeat's thread: sweeps themselves need Redis.
 """
@@ -15,7 +16,14 @@ from records.alarm_kinds import AlarmKind
 from records.broker import broker_client
 from records.database.session import unit_of_work
 from records.errors import BrokerDown
-from records.operations import alarms, heartbeats, lights, overview, refused_messages
+from records.operations import (
+    alarms,
+    certificates,
+    heartbeats,
+    lights,
+    overview,
+    refused_messages,
+)
 from records.operations.lights import Seen
 from records.settings import settings
 
@@ -65,6 +73,7 @@ class PartAlarms:
                 lights.forget_old(session, settings().dead_part_hours)
             config = settings()
             refused_messages.settle_alarms(session, config.refused_messages, config.refused_minutes)
+            certificates.settle_alarms(session)
             redis = absent.get(REDIS_ALARM_PART)
             sentence = redis[2] if redis else "Redis answers the sweep."
             lights.record_observations(session, [Seen("redis", redis is None, sentence)])

@@ -20,7 +20,14 @@ def local_path(given: str) -> str:
     return "" if parts.scheme or parts.netloc else given
 
 
-def login_address(path: str) -> str:
-    """The address of the login, which leads back to a path of ours."""
+def login_address(path: str, why: str = "") -> str:
+    """The address of the login, which leads back to a path of ours.
+
+    Args:
+        path: of ours; another site's is left out.
+        why: the login is needed, as `api.login_pages` words it.
+    """
     back = local_path(path)
-    return f"/login?{urlencode({'next': back})}" if back and back != "/" else "/login"
+    values = {"why": why, "next": back if back != "/" else ""}
+    given = urlencode({name: value for name, value in values.items() if value})
+    return f"/login?{given}" if given else "/login"

@@ -5,12 +5,14 @@ Every route of the application has one row. What has no row is refused, whoever 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from api.access.visitor import Visitor
-from records.states import Permission
+from records.accounts.roles import PERMISSIONS
+from records.states import ActorKind, Permission, Role
 
 
 class Door(StrEnum):
@@ -25,7 +27,6 @@ class Scope(StrEnum):
 
     NONE = "NONE"  # nobody's: it shows no patients
     SITES = "SITES"  # those of the visitor's sites; the queries leave all others out
-    EVERY_SITE = "EVERY_SITE"  # of no site, or of all: only for who may see every site
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class Row:
         scope: whose patients the answer may show.
         is_use: whether a person asks for it. What a page asks by itself keeps no login open.
         is_probe: whether the networks of NIGHTDRAFT_PROBE_NETWORKS need nothing.
+        is_fhir: whether scopes of FHIR are enough; the route looks which ones.
     """
 
     needs: Permission | Door
     scope: Scope = Scope.NONE
     is_use: bool = True
     is_probe: bool = False
+    is_fhir: bool = False
 
 
 _PUBLIC = Row(Door.PUBLIC)
@@ -51,18 +54,17 @@ _PROBE = Row(Permission.READ_PROBES, is_probe=True)
 _STUDIES = Row(Permission.READ_STUDIES, Scope.SITES)
 _STUDIES_POLLED = Row(Permission.READ_STUDIES, Scope.SITES, is_use=False)
 _IMAGES = Row(Permission.SEE_IMAGES, Scope.SITES)
+_EMERGENCIES = Row(Permission.OPEN_EMERGENCIES)
 _HOLDS = Row(Permission.DECIDE_HOLDS, Scope.SITES)
 _WORK = Row(Permission.CHANGE_WORK, Scope.SITES)
-_WORK_OF_ALL = Row(Permission.CHANGE_WORK, Scope.EVERY_SITE)
-_COMPARED = Row(Permission.READ_STUDIES, Scope.EVERY_SITE)
-_SECOND_LOOKS = Row(Permission.ANSWER_SECOND_LOOKS, Scope.EVERY_SITE)
-_MESSAGES = Row(Permission.READ_MESSAGES, Scope.EVERY_SITE)
-_SETTLED = Row(Permission.SETTLE_MESSAGES, Scope.EVERY_SITE)
-_CAMPAIGNS = Row(Permission.READ_CAMPAIGNS, Scope.EVERY_SITE)
-_CAMPAIGNS_POLLED = Row(Permission.READ_CAMPAIGNS, Scope.EVERY_SITE, is_use=False)
-_CAMPAIGNS_CHANGED = Row(Permission.MANAGE_CAMPAIGNS, Scope.EVERY_SITE)
-_ORDERS = Row(Permission.READ_STUDIES, Scope.EVERY_SITE)
-_ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.EVERY_SITE)
+_SECOND_LOOKS = Row(Permission.ANSWER_SECOND_LOOKS, Scope.SITES)
+_MESSAGES = Row(Permission.READ_MESSAGES, Scope.SITES)
+_SETTLED = Row(Permission.SETTLE_MESSAGES, Scope.SITES)
+_CAMPAIGNS = Row(Permission.READ_CAMPAIGNS, Scope.SITES)
+_CAMPAIGNS_POLLED = Row(Permission.READ_CAMPAIGNS, Scope.SITES, is_use=False)
+_CAMPAIGNS_CHANGED = Row(Permission.MANAGE_CAMPAIGNS, Scope.SITES)
+_ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.SITES)
+_FHIR = Row(Permission.SEND_ORDERS, Scope.SITES, is_fhir=True)
 _OPERATIONS = Row(Permission.READ_OPERATIONS)
 _OPERATIONS_POLLED = Row(Permission.READ_OPERATIONS, is_use=False)
 
@@ -94,6 +96,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", BACKCHANNEL_LOGOUT_PATH): _PUBLIC,
     ("GET", "/link/{token}"): _PUBLIC,
     ("POST", "/link/{token}"): _PUBLIC,
+    ("POST", "/auth/token"): _PUBLIC,
+    ("GET", "/.well-known/smart-configuration"): _PUBLIC,
+    ("GET", "/fhir/.well-known/smart-configuration"): _PUBLIC,
     # One's own account.
     ("POST", "/logout"): _OWN,
     ("GET", "/again"): _OWN,
@@ -119,6 +124,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/studies/{study}/withdraw"): _WORK,
     ("POST", "/studies/{study}/reinstate"): _WORK,
     ("POST", "/studies/{study}/retry"): _WORK,
+    ("POST", "/studies/{study}/site"): _HOLDS,
     ("POST", "/studies/{study}/release"): _WORK,
     ("GET", "/holds"): _STUDIES,
     ("POST", "/holds"): _HOLDS,
@@ -129,38 +135,45 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/studies/{uid}/decision"): _HOLDS,
     ("POST", "/api/studies/{uid}/withdraw"): _WORK,
     ("POST", "/api/studies/{uid}/reinstate"): _WORK,
+    ("POST", "/api/studies/{uid}/site"): _HOLDS,
     ("GET", "/api/holds"): _STUDIES,
     ("POST", "/api/holds/decision"): _HOLDS,
+    # Patients of other sites, in an emergency: until one is opened, nobody is shown.
+    ("GET", "/emergency"): _EMERGENCIES,
+    ("POST", "/emergency"): _EMERGENCIES,
+    ("POST", "/emergency/{access_id}/end"): _EMERGENCIES,
+    ("POST", "/api/emergency-accesses"): _EMERGENCIES,
+    ("DELETE", "/api/emergency-accesses/{access_id}"): _EMERGENCIES,
     # Orders and reports of other systems; many belong to no study yet.
-    ("GET", "/orders"): _ORDERS,
-    ("GET", "/orders/{order_id}"): _ORDERS,
-    ("GET", "/reports"): _ORDERS,
-    ("GET", "/reports/{report_id}"): _ORDERS,
-    ("GET", "/api/orders"): _ORDERS,
-    ("GET", "/api/orders/{order_id}"): _ORDERS,
+    ("GET", "/orders"): _STUDIES,
+    ("GET", "/orders/{order_id}"): _STUDIES,
+    ("GET", "/reports"): _STUDIES,
+    ("GET", "/reports/{report_id}"): _STUDIES,
+    ("GET", "/api/orders"): _STUDIES,
+    ("GET", "/api/orders/{order_id}"): _STUDIES,
     ("POST", "/api/orders"): _ORDERS_SENT,
     ("PUT", "/api/orders/{order_id}"): _ORDERS_SENT,
     ("POST", "/api/orders/{order_id}/cancel"): _ORDERS_SENT,
-    ("GET", "/api/reports"): _ORDERS,
-    ("GET", "/api/reports/{report_id}"): _ORDERS,
-    ("GET", "/fhir/metadata"): Row(Permission.SEND_ORDERS),
-    ("POST", "/fhir"): _ORDERS_SENT,
-    ("POST", "/fhir/"): _ORDERS_SENT,
-    **{("POST", f"/fhir/{kind}"): _ORDERS_SENT for kind in _FHIR_TYPES},
-    **{("PUT", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
-    **{("GET", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
+    ("GET", "/api/reports"): _STUDIES,
+    ("GET", "/api/reports/{report_id}"): _STUDIES,
+    ("GET", "/fhir/metadata"): Row(Permission.SEND_ORDERS, is_fhir=True),
+    ("POST", "/fhir"): _FHIR,
+    ("POST", "/fhir/"): _FHIR,
+    **{("POST", f"/fhir/{kind}"): _FHIR for kind in _FHIR_TYPES},
+    **{("PUT", f"/fhir/{kind}/{{resource_id}}"): _FHIR for kind in _FHIR_TYPES},
+    **{("GET", f"/fhir/{kind}/{{resource_id}}"): _FHIR for kind in _FHIR_TYPES},
     # Drafts beside reports, and beside other drafts.
-    ("GET", "/discrepancies"): _COMPARED,
-    ("GET", "/discrepancies/{discrepancy_id}"): _COMPARED,
-    ("GET", "/api/discrepancies"): _COMPARED,
-    ("GET", "/api/discrepancies/errors"): _COMPARED,
-    ("GET", "/api/discrepancies/{discrepancy_id}"): _COMPARED,
-    ("GET", "/comparisons"): _COMPARED,
-    ("GET", "/comparisons/{comparison_id}"): _COMPARED,
-    ("GET", "/api/comparisons"): _COMPARED,
-    ("GET", "/api/comparisons/table"): _COMPARED,
-    ("GET", "/api/comparisons/drafts"): _COMPARED,
-    ("GET", "/api/comparisons/drafts/{comparison_id}"): _COMPARED,
+    ("GET", "/discrepancies"): _STUDIES,
+    ("GET", "/discrepancies/{discrepancy_id}"): _STUDIES,
+    ("GET", "/api/discrepancies"): _STUDIES,
+    ("GET", "/api/discrepancies/errors"): _STUDIES,
+    ("GET", "/api/discrepancies/{discrepancy_id}"): _STUDIES,
+    ("GET", "/comparisons"): _STUDIES,
+    ("GET", "/comparisons/{comparison_id}"): _STUDIES,
+    ("GET", "/api/comparisons"): _STUDIES,
+    ("GET", "/api/comparisons/table"): _STUDIES,
+    ("GET", "/api/comparisons/drafts"): _STUDIES,
+    ("GET", "/api/comparisons/drafts/{comparison_id}"): _STUDIES,
     ("GET", "/second-look"): _SECOND_LOOKS,
     ("POST", "/second-look"): _SECOND_LOOKS,
     ("GET", "/second-look/{discrepancy_id}"): _SECOND_LOOKS,
@@ -178,12 +191,15 @@ TABLE: dict[tuple[str, str], Row] = {
     # Campaigns.
     ("GET", "/campaigns"): _CAMPAIGNS,
     ("GET", "/campaigns/live"): _CAMPAIGNS_POLLED,
+    ("GET", "/campaigns/new"): _CAMPAIGNS_CHANGED,
+    ("POST", "/campaigns/new"): _CAMPAIGNS_CHANGED,
     ("GET", "/campaigns/{campaign_id}"): _CAMPAIGNS,
     ("GET", "/campaigns/{campaign_id}/live"): _CAMPAIGNS_POLLED,
     ("GET", "/campaigns/{campaign_id}/change"): _CAMPAIGNS_CHANGED,
     ("POST", "/campaigns/{campaign_id}/change"): _CAMPAIGNS_CHANGED,
     ("GET", "/api/campaigns"): _CAMPAIGNS,
     ("POST", "/api/campaigns"): _CAMPAIGNS_CHANGED,
+    ("POST", "/api/campaigns/dry-run"): _CAMPAIGNS_CHANGED,
     ("GET", "/api/campaigns/{campaign_id}"): _CAMPAIGNS,
     ("GET", "/api/campaigns/{campaign_id}/studies"): _CAMPAIGNS,
     ("GET", "/api/campaigns/{campaign_id}/export"): _CAMPAIGNS,
@@ -194,8 +210,8 @@ TABLE: dict[tuple[str, str], Row] = {
     # Parts, nights and numbers, without patients.
     ("GET", "/tonight"): _OPERATIONS,
     ("GET", "/tonight/live"): _OPERATIONS_POLLED,
-    ("GET", "/tonight/retry"): _WORK_OF_ALL,
-    ("POST", "/tonight/retry"): _WORK_OF_ALL,
+    ("GET", "/tonight/retry"): _WORK,
+    ("POST", "/tonight/retry"): _WORK,
     ("GET", "/nights"): _OPERATIONS,
     ("GET", "/nights/{night}"): _OPERATIONS,
     ("GET", "/refusals"): _OPERATIONS,
@@ -208,7 +224,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/nights"): _OPERATIONS,
     ("GET", "/api/nights/{night}"): _OPERATIONS,
     ("GET", "/api/failures"): _OPERATIONS,
-    ("POST", "/api/failures/retry"): _WORK_OF_ALL,
+    ("POST", "/api/failures/retry"): _WORK,
     # The trail.
     ("GET", "/trail"): Row(Permission.READ_TRAIL),
     ("GET", "/api/trail"): Row(Permission.READ_TRAIL),
@@ -219,6 +235,14 @@ TABLE: dict[tuple[str, str], Row] = {
 
 _HOMES = ("/", "/tonight", "/trail", "/account")
 
+_ROLE_WORDS = {
+    Role.TRAINEE: "trainees",
+    Role.READER: "readers",
+    Role.LEAD: "lead readers",
+    Role.ADMINISTRATOR: "administrators",
+    Role.AUDITOR: "auditors",
+}
+
 
 def allows(row: Row, visitor: Visitor) -> bool:
     """Whether a route may be answered to a visitor."""
@@ -226,15 +250,51 @@ def allows(row: Row, visitor: Visitor) -> bool:
         return True
     if row.needs is Door.LOGGED_IN:
         return visitor.session is not None
-    if row.scope is Scope.EVERY_SITE and visitor.site_ids is not None:
-        return False
+    if row.needs is Permission.SEND_ORDERS and visitor.fhir is not None and not row.is_fhir:
+        return False  # its permission is one for FHIR alone
     return row.needs in visitor.permissions
 
 
-def may_open(path: str, visitor: Visitor | None, method: str = "GET") -> bool:
-    """Whether a visitor may open a page; the path is as the code names the route."""
-    row = TABLE.get((method, path))
+_PATTERNS = [
+    (method, re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), row)
+    for (method, path), row in sorted(TABLE.items(), key=lambda item: item[0][1].count("{"))
+]
+"""Each row with what its addresses look like; those without an id come first, as in the routes."""
+
+
+def find_row(address: str, method: str = "GET") -> Row | None:
+    """The row of an address of ours; None where there is none.
+
+    Args:
+        address: the path, as a page has it (with ids, query and fragment) or as the code names it.
+        method: of HTTP.
+    """
+    path = re.split("[?#]", address, maxsplit=1)[0]
+    return next(
+        (row for verb, pattern, row in _PATTERNS if verb == method and pattern.fullmatch(path)),
+        None,
+    )
+
+
+def may_open(address: str, visitor: Visitor | None, method: str = "GET") -> bool:
+    """Whether a visitor may open a page or send a form; the address is as `find_row` takes it."""
+    row = find_row(address, method)
     return row is not None and visitor is not None and allows(row, visitor)
+
+
+def explain(row: Row, visitor: Visitor) -> str:
+    """Who may have a route answered, for a visitor who may not, as a sentence."""
+    if isinstance(row.needs, Door):
+        return "This is for people: programs have no account page."
+    if row.needs in visitor.permissions:
+        return "The token of the program is for FHIR alone."
+    if visitor.actor.kind is ActorKind.PROGRAM:
+        return f"The token of the program does not have the permission {row.needs}."
+    words = [word for role, word in _ROLE_WORDS.items() if row.needs in PERMISSIONS[role]]
+    if not words:
+        return f"This is for programs whose token has the permission {row.needs}."
+    named = " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+    return f"This is for {named}."
 
 
 def home_of(visitor: Visitor, homes: Iterable[str] = _HOMES) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from records.accounts.sessions import LiveSession
 from records.actors import Actor
+from records.emergency_grants import Grant
 from records.states import Permission
 
 
@@ -24,6 +25,8 @@ class Visitor:
         permissions: what may be answered.
         site_ids: the sites whose studies are shown; None is every site.
         session: of a person who has logged in; None of a program and of NOBODY.
+        grants: patients of other sites whom the person opened in an emergency.
+        fhir: what the scopes of a program's token limit FHIR to; None where they limit nothing.
         form_token: what forms and calls of this session carry, so that they are from our own pages;
             "" where there is no session.
     """
@@ -33,6 +36,8 @@ class Visitor:
     site_ids: tuple[UUID, ...] | None = None
     session: LiveSession | None = None
     form_token: str = ""
+    fhir: Mapping[str, str] | None = None
+    grants: tuple[Grant, ...] = ()
 
 
 _current: ContextVar[Visitor | None] = ContextVar("_current", default=None)

@@ -45,12 +45,15 @@ def interactions(routes: Iterable[BaseRoute]) -> dict[str, list[str]]:
     return {kind: sorted(codes) for kind, codes in served.items()}
 
 
-def capability_statement(routes: Iterable[BaseRoute], address: str) -> dict[str, Any]:
+def capability_statement(
+    routes: Iterable[BaseRoute], address: str, token_address: str
+) -> dict[str, Any]:
     """The CapabilityStatement (R4) of the FHIR routes.
 
     Args:
         routes: those of the router.
         address: where the server is, as https://nightdraft.example/fhir.
+        token_address: where programs get tokens.
     """
     served = interactions(routes)
     kinds = [kind for kind in reversed(TYPES) if kind in served]
@@ -71,13 +74,36 @@ def capability_statement(routes: Iterable[BaseRoute], address: str) -> dict[str,
                 "mode": "server",
                 "documentation": "R4 and R4B, and with fhirVersion=5.0 in the content type R5. "
                 "There is no search.",
-                "security": {
-                    "description": "Authorization: Bearer, with a token of this server's site."
-                },
+                "security": _security(token_address),
                 "resource": [_describe(kind, served[kind]) for kind in kinds],
                 "interaction": [{"code": code} for code in served.get("", ())],
             }
         ],
+    }
+
+
+def _security(token_address: str) -> dict[str, Any]:
+    """How programs log in; the extension is of SMART App Launch 2.2, chapter "Conformance"."""
+    return {
+        "extension": [
+            {
+                "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+                "extension": [{"url": "token", "valueUri": token_address}],
+            }
+        ],
+        "service": [
+            {
+                "coding": [
+                    {
+                        "system": "http://terminology.hl7.org/CodeSystem/restful-security-service",
+                        "code": "SMART-on-FHIR",
+                    }
+                ],
+                "text": "SMART Backend Services",
+            }
+        ],
+        "description": "Authorization: Bearer, with a token that was made here, or with one that "
+        "was given for a signed assertion (SMART Backend Services).",
     }
 
 

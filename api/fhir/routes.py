@@ -6,7 +6,7 @@ import email.utils
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from api.fhir import refusals
@@ -18,7 +18,9 @@ from api.fhir.negotiation import (
     read_body,
     read_version,
 )
+from api.fhir.scopes import require
 from api.outcomes import FHIR_MEDIA_TYPE, FHIR_PATH, issue, outcome
+from records.accounts.program_logins import token_address
 from records.database.fhir_tables import FhirResource
 from records.database.session import unit_of_work
 from records.fhir import store
@@ -38,9 +40,13 @@ _WORDS = {201: "201 Created", 200: "200 OK"}
 
 
 @router.get("/metadata")
-def read_capabilities(request: Request) -> Response:
-    """The CapabilityStatement."""
-    return _answer(capability_statement(router.routes, _base(request).rstrip("/")))
+def read_capabilities(
+    request: Request,
+    summary: Annotated[str | None, Query(alias="_summary", max_length=10)] = None,  # noqa: ARG001
+) -> Response:
+    """The CapabilityStatement; a summary of it has all that is in it."""
+    base = _base(request).rstrip("/")
+    return _answer(capability_statement(router.routes, base, token_address()))
 
 
 @router.post("")
@@ -52,6 +58,8 @@ def receive_transaction(request: Request, body: Body, version: Version) -> Respo
         bundle = parse(body)
         check(bundle, version)
         incoming, full_urls = read_transaction(bundle, version)
+        for one in incoming:
+            require(one.kind, "u" if one.id else "c")
         with unit_of_work() as session:
             written = receive_all(session, incoming, full_urls, _base(request))
         with_resources = "return=representation" in request.headers.get("prefer", "")
@@ -71,6 +79,7 @@ def _create(kind: str) -> Callable[..., Response]:
         """Create a resource, or change the one with the same identifier."""
 
         def take_in() -> Response:
+            require(kind, "c")
             resource = _parse(body, kind, version)
             condition = request.headers.get("if-none-exist", "").removeprefix("?")
             incoming = Incoming(resource, version, if_none_exist=condition)
@@ -86,6 +95,7 @@ def _update(kind: str) -> Callable[..., Response]:
         """Replace a resource, or create it under this id."""
 
         def take_in() -> Response:
+            require(kind, "u")
             resource = _parse(body, kind, version)
             if not ID.fullmatch(resource_id) or resource.get("id") != resource_id:
                 raise ResourceError(
@@ -104,6 +114,7 @@ def _update(kind: str) -> Callable[..., Response]:
 def _read(kind: str) -> Callable[..., Response]:
     def read(request: Request, resource_id: str) -> Response:
         """A resource as it was sent, with its version here."""
+        require(kind, "r")
         with unit_of_work() as session:
             row = read_resource(session, kind, resource_id)
             headers = _headers(row)

@@ -154,7 +154,11 @@ async function ask() {
     const response = await fetch(address(), { signal: AbortSignal.timeout(TIME_LIMIT), cache: "no-store" });
     const html = await response.text();
     if (response.status === 401) {
-      location.assign(loginAddress("locked"));
+      location.assign(loginAddress("ended"));
+      return;
+    }
+    if (response.status === 404 && emergency) {
+      leaveEmergency(); // it was ended in another window
       return;
     }
     if (!response.ok) {
@@ -210,6 +214,14 @@ async function lockIfLeft() {
     location.replace(loginAddress("locked"));
   }
 }
+
+// What was opened in an emergency is taken away when that ends: it may be left open.
+const emergency = document.querySelector("[data-emergency]");
+function leaveEmergency() {
+  document.body.replaceChildren();
+  location.replace("/");
+}
+if (emergency) setTimeout(leaveEmergency, 1000 * Math.max(0, Number(emergency.dataset.emergency) - 1));
 
 let lockTimer = 0;
 if (lockAfter) {

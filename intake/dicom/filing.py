@@ -153,7 +153,8 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
                     effects.match_and_apply(session, session.get_one(Study, registration.study_id))
                 if report is not None:
                     with suppress(MessageError):  # it names no patient: it is an object alone
-                        receive_report(session, report)
+                        study = session.get_one(Study, registration.study_id)
+                        receive_report(session, report, asked_for=study.site_id)
                 # The row waits for its bytes: they are synced before it is committed.
                 stored.result()
                 failpoint("after-fsync")
@@ -353,17 +354,18 @@ def choose_priority(
         header: of the object.
         calling_ae: who sent it.
         settings: the listener's.
-        is_believed: whether the sender is who its AE title says. Where it is not, the title's
-            priority counts only where it is no more urgent than the setting's.
+        is_believed: whether the sender is who its AE title says. Where it is not, neither its
+            title nor what it writes into the header makes a study more urgent than the setting.
     """
-    caller_priority = settings.caller_priorities.get(calling_ae)
-    if caller_priority is not None and not is_believed and caller_priority < settings.priority:
-        caller_priority = None
-    candidates = [] if caller_priority is None else [caller_priority]
+    candidates = []
+    if (of_caller := settings.caller_priorities.get(calling_ae)) is not None:
+        candidates.append(of_caller)
     with suppress(Exception):  # a damaged sequence must not cost the image
         header_priority = find_priority(header)
         if header_priority:
             candidates.append(Priority[header_priority])
+    if not is_believed:
+        candidates = [one for one in candidates if one >= settings.priority]
     return min(candidates, default=settings.priority)
 
 

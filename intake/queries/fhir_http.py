@@ -19,7 +19,6 @@ from typing import Any, cast
 from intake.http_calls import NoRedirects, reason_of, retry_seconds
 from intake.queries.asking import QuestionFailed
 from intake.turns import SystemAway
-from records.errors import SettingsError
 
 MAX_BYTES = 10_000_000
 """Largest answer."""
@@ -44,18 +43,6 @@ def origin_of(url: str) -> tuple[str, str, int]:
     parts = urllib.parse.urlsplit(url)
     port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
     return parts.scheme, (parts.hostname or "").lower(), port
-
-
-def tls_context(ca_file: str, setting: str) -> ssl.SSLContext:
-    """How servers' certificates are checked.
-
-    Raises:
-        SettingsError: the file holds no certificates.
-    """
-    try:
-        return ssl.create_default_context(cafile=ca_file or None)
-    except (OSError, ssl.SSLError):
-        raise SettingsError(f"{setting}: {ca_file} holds no certificates in PEM") from None
 
 
 class HttpClient:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from intake.queries.asking import Limits, QuestionFailed
-from intake.queries.fhir_http import HttpClient, Json, Login, issue_codes, origin_of, tls_context
+from intake.queries.fhir_http import HttpClient, Json, Login, issue_codes, origin_of
 from intake.queries.smart_login import SmartLogin
 from intake.turns import SystemAway
 from records.alarm_kinds import AlarmKind
@@ -33,6 +33,7 @@ from records.reports.receiving import ReportOutcome, receive_report
 from records.reports.report import OutsideReport
 from records.settings import Settings
 from records.states import QueryKind
+from records.tls import calling_context
 from records.workflow.identifiers import PatientId, plain_key
 
 MAX_PAGES = 20
@@ -81,7 +82,7 @@ class ReportServer:
         self._config = config
         self._base = config.reports_url.rstrip("/")
         self._origin = origin_of(self._base)
-        context = tls_context(config.reports_ca_file, "NIGHTDRAFT_REPORTS_CA_FILE")
+        context = calling_context(config.reports_ca_file, ("NIGHTDRAFT_REPORTS_CA_FILE", "", ""))
         self._client = HttpClient(context, config.reports_seconds)
         self._login = _make_login(config, self._client)
         self._who = f"the FHIR server {self._origin[1]}"
@@ -112,10 +113,11 @@ class ReportServer:
         reports, unread = self.find(asked)
         failpoint("reports-answered")
         with unit_of_work() as session:
+            site_id = session.get_one(Study, query.study_id).site_id
             kept = 0
             for report in reports:
                 try:
-                    outcome = receive_report(session, report).outcome
+                    outcome = receive_report(session, report, asked_for=site_id).outcome
                 except MessageError:  # it names no patient or number: `find` leaves none through
                     unread += 1
                     continue

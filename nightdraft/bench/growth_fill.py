@@ -131,10 +131,11 @@ _FILL = (
     FROM seed ORDER BY n
     """,
     """
-    INSERT INTO tallies (kind, name, number)
-    SELECT 'STUDIES', state, count(*) FROM seed GROUP BY state
-    UNION ALL SELECT 'DRAFTS', '', count(*) FROM seed WHERE state = 'DRAFTED'
-    UNION ALL SELECT 'OPEN_HOLDS', 'AGE_UNKNOWN', count(*) FROM seed WHERE state = 'HELD'
+    INSERT INTO tallies (kind, name, site_id, number)
+    SELECT 'STUDIES', state, sites.id, count(*) FROM seed JOIN sites ON sites.code = 'default'
+    GROUP BY state, sites.id
+    UNION ALL SELECT 'DRAFTS', '', NULL, count(*) FROM seed WHERE state = 'DRAFTED'
+    UNION ALL SELECT 'OPEN_HOLDS', 'AGE_UNKNOWN', NULL, count(*) FROM seed WHERE state = 'HELD'
     """,
     # The work of each quarter of an hour of five years, however few studies there are.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -147,22 +147,16 @@ def show(login: Login, json: AsJson = False) -> None:
 def disable(login: Login, json: AsJson = False) -> None:
     """End an account: its sessions end at once, and nobody logs in with it any more."""
     from records.accounts import accounts as rows
-    from records.database.session import unit_of_work
 
-    with unit_of_work() as session:
-        rows.disable(session, login)
-    _print_done(login, "disabled", as_json=json)
+    _change(rows.disable, login, done="disabled", as_json=json)
 
 
 @accounts.command("enable")
 def enable(login: Login, json: AsJson = False) -> None:
     """Let a disabled account log in again."""
     from records.accounts import accounts as rows
-    from records.database.session import unit_of_work
 
-    with unit_of_work() as session:
-        rows.enable(session, login)
-    _print_done(login, "enabled", as_json=json)
+    _change(rows.enable, login, done="enabled", as_json=json)
 
 
 @accounts.command("role")
@@ -173,11 +167,8 @@ def set_role(
 ) -> None:
     """Set the role of an account; it counts from the next click on."""
     from records.accounts import accounts as rows
-    from records.database.session import unit_of_work
 
-    with unit_of_work() as session:
-        rows.set_role(session, login, role)
-    _print_done(login, f"is {role}", as_json=json)
+    _change(rows.set_role, login, role, done=f"is {role}", as_json=json)
 
 
 @accounts.command("sites")
@@ -188,11 +179,8 @@ def set_sites(
 ) -> None:
     """Set the sites whose studies an account may see."""
     from records.accounts import accounts as rows
-    from records.database.session import unit_of_work
 
-    with unit_of_work() as session:
-        rows.set_sites(session, login, codes)
-    _print_done(login, f"sees {' '.join(codes)}", as_json=json)
+    _change(rows.set_sites, login, codes, done=f"sees {' '.join(codes)}", as_json=json)
 
 
 @accounts.command("reset")
@@ -216,11 +204,8 @@ def reset(
 def unlock(login: Login, json: AsJson = False) -> None:
     """Let an account log in at once that must wait after failures."""
     from records.accounts import accounts as rows
-    from records.database.session import unit_of_work
 
-    with unit_of_work() as session:
-        rows.unlock(session, login)
-    _print_done(login, "unlocked", as_json=json)
+    _change(rows.unlock, login, done="unlocked", as_json=json)
 
 
 @accounts.command("end-sessions")
@@ -284,13 +269,19 @@ def _print_link(login: str, token: str, *, as_json: bool) -> None:
     print(link)
 
 
-def _print_done(login: str, what: str, *, as_json: bool) -> None:
+def _change(
+    change: Callable[..., object], login: str, *values: object, done: str, as_json: bool
+) -> None:
+    """Change an account by a function of `records.accounts.accounts`, and say what was done."""
     from records.accounts.accounts import fold_login
+    from records.database.session import unit_of_work
 
+    with unit_of_work() as session:
+        change(session, login, *values)
     if as_json:
-        print_json({"login": fold_login(login), "done": what})
+        print_json({"login": fold_login(login), "done": done})
     else:
-        print(f"{fold_login(login)}: {what}")
+        print(f"{fold_login(login)}: {done}")
 
 
 def _local(at: dt.datetime | None) -> str:

@@ -12,9 +12,9 @@ from records.states import CAMPAIGN_REASON_SENTENCES, CampaignReason
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nightdraft.campaign_dry_run import DryRun
     from records.campaigns.progress import CampaignProgress
     from records.database.campaign_tables import CampaignStudy
+    from records.operations.campaign_outlook import DryRun
 
 _BAR = 30
 
@@ -62,6 +62,7 @@ def render_campaign(progress: CampaignProgress) -> RenderableType:
         ("Campaign", campaign.name),
         ("State", f"{campaign.state}. {progress.sentence}"),
         ("Source", describe_source(campaign)),
+        ("Site", progress.site_code or ""),
         ("Drafts", _describe_drafts(progress)),
         ("Window", describe_window(progress)),
         ("Opens", local_time(progress.opens_at) if progress.opens_at else ""),

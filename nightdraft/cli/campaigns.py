@@ -16,9 +16,10 @@ import typer
 from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import complete, console
 from nightdraft.cli.progress import show_counts
+from nightdraft.cli.site_option import OfSite, of_site
 from records.errors import NotAllowed
 from records.settings import settings
-from records.states import CampaignKind, CampaignStudyState, Priority, Purpose
+from records.states import CampaignKind, CampaignState, CampaignStudyState, Priority, Purpose
 
 if TYPE_CHECKING:
     import uuid
@@ -120,6 +121,10 @@ def create_campaign(
     studies_per_minute: Annotated[
         float | None, typer.Option(help="Studies that are fetched a minute, at most.")
     ] = None,
+    site: Annotated[
+        str,
+        typer.Option(help="Code of the site whose studies are drafted. Without: every site."),
+    ] = "",
     skip_reported: Annotated[
         bool,
         typer.Option(
@@ -153,6 +158,7 @@ def create_campaign(
         priority=Priority[as_priority.upper()],
         skip_reported=skip_reported,
         studies_per_minute=studies_per_minute,
+        site_code=site,
     )
     with tempfile.TemporaryDirectory() as temporary:
         if studies == Path("-"):
@@ -281,19 +287,27 @@ def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
 
 @campaign.command("list")
 def list_campaigns(
+    state: Annotated[
+        str,
+        typer.Option(
+            help="Only campaigns in this state, as PAUSED.", autocompletion=complete(CampaignState)
+        ),
+    ] = "",
     after: Annotated[
         str,
         typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Campaigns at most.")] = 50,
+    site: OfSite = "",
     json: AsJson = False,
 ) -> None:
     """List campaigns, newest first, with how far each is."""
     from records.campaigns.progress import read_page
     from records.database.session import unit_of_work
 
-    with unit_of_work() as session:
-        page = read_page(session, limit, after or None)
+    chosen = _read_campaign_state(state) if state else None
+    with unit_of_work() as session, of_site(session, site):
+        page = read_page(session, limit, after or None, chosen)
     if json:
         from api.campaign_schemas import CampaignList
 
@@ -303,7 +317,14 @@ def list_campaigns(
 
     console().print(render_campaigns(page.campaigns))
     if page.next:
-        print(f"more: nightdraft campaign list --after {page.next} --limit {limit}")
+        only = (f" --state {chosen}" if chosen else "") + (f" --site {site}" if site else "")
+        print(f"more: nightdraft campaign list{only} --after {page.next} --limit {limit}")
+
+
+def _read_campaign_state(state: str) -> CampaignState:
+    if state.upper() not in CampaignState.__members__:
+        raise NotAllowed(f"{state!r} is no state: say one of {', '.join(CampaignState)}")
+    return CampaignState[state.upper()]
 
 
 @campaign.command("show")

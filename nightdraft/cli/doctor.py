@@ -103,7 +103,7 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "settings": _settings,
             "data folder": partial(_data_folder, settings),
             "disk": partial(_disk, settings),
-            **checks_by_name,
+            "database": partial(_database, settings),
             "tables": checks.check_migrations,
             "database role": _database_role,
             "statistics": _statistics,
@@ -241,6 +241,13 @@ def _station(settings: Settings) -> str:
         return f"none runs on {settings.data_dir}"
 
 
+def _database(settings: Settings) -> str:
+    answer, problem = checks.look_at_database(settings)
+    if problem:
+        raise _Warning(f"{answer}: {problem}")
+    return answer
+
+
 def _database_role() -> str:
     from records.database.roles import own_reach
     from records.database.session import unit_of_work
@@ -322,9 +329,11 @@ def _disk_lasts(settings: Settings) -> str:
 def _certificates(settings: Settings) -> str:
     """Check the certificates that this machine shows."""
     from records import tls
+    from records.pacs import read_pacs_file
 
     sentences: list[str] = []
     ending: list[str] = []
+    found: list[tuple[str, str]] = []
     for name, files in (
         ("the listener", tls.listener_files(settings)),
         ("the HL7 listener", tls.hl7_files(settings)),
@@ -333,12 +342,19 @@ def _certificates(settings: Settings) -> str:
         if files is None:
             continue
         files.make_context()
-        certificate = tls.CertificateFile.read(files.certificate)
+        found.append((name, files.certificate))
+    found.append(("the worklist", settings.worklist_certificate_file))
+    for pacs in read_pacs_file(settings.pacs_file).values():
+        if pacs.certificate_file:
+            pacs.tls_files().make_context()
+            found.append((f"the PACS {pacs.name}", pacs.certificate_file))
+    for name, path in found:
+        if not path:
+            continue
+        certificate = tls.CertificateFile.read(path)
         days = certificate.days_left()
         if days < 0:
-            raise PartError(
-                f"that of {name} ended on {certificate.ends:%Y-%m-%d}: renew {files.certificate}"
-            )
+            raise PartError(f"that of {name} ended on {certificate.ends:%Y-%m-%d}: renew {path}")
         sentence = f"{name} until {certificate.ends:%Y-%m-%d}"
         (ending if days < tls.SOON_DAYS else sentences).append(sentence)
     if ending:
@@ -377,7 +393,13 @@ def _callers(settings: Settings) -> str:
             "NIGHTDRAFT_CALLER_ADDRESSES or their certificates in NIGHTDRAFT_CALLER_CERTIFICATES, "
             "or set NIGHTDRAFT_UNPROVEN_CALLERS=doubt"
         )
-    return "no urgent priority goes by an AE title alone"
+    told = "no urgent priority goes by an AE title alone"
+    if settings.unproven_callers == "believe":
+        told += (
+            ", and the STAT of a film's header counts from every title that is not listed "
+            "(NIGHTDRAFT_UNPROVEN_CALLERS=believe)"
+        )
+    return told
 
 
 def _served_pin(host: str, port: int) -> str:

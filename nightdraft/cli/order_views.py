@@ -98,6 +98,7 @@ def render_order(record: OrderRecord) -> RenderableType:
         if name != "texts"
     ]
     rows += [(TEXT_LABELS[OrderTextSource(text["source"])], text["text"]) for text in order.texts]
+    rows.append(("Belongs to site", record.site_code))
     rows.append(("From", f"{ORIGIN_LABELS[Origin(order.origin)]}, {order.sender}"))
     for name, value in rows:
         if value:
@@ -113,7 +114,7 @@ def render_order(record: OrderRecord) -> RenderableType:
     for change in record.changes:
         fields = [
             f"{name}: {old or '(nothing)'} -> {new or '(nothing)'}"
-            for name, old, new in describe_change(change)
+            for name, old, new in describe_change(change, record.site_codes)
         ]
         sender = f"by {ORIGIN_LABELS[Origin(change.origin)]} from {change.sender}"
         history.add_row(

@@ -13,6 +13,7 @@ from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import complete, console
 from nightdraft.cli.order_views import SEVERAL, find_orders, render_order, render_orders
 from nightdraft.cli.row_imports import DryRun, Encoding, run_import
+from nightdraft.cli.site_option import OfSite, of_site
 from records.errors import NotAllowed
 from records.states import OrderStatus
 
@@ -46,6 +47,7 @@ def list_orders(
         typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Orders at most.")] = 50,
+    site: OfSite = "",
     json: AsJson = False,
 ) -> None:
     """List orders, newest change first."""
@@ -55,7 +57,7 @@ def list_orders(
     name = status.upper()
     if name and name not in OrderStatus.__members__:
         raise NotAllowed(f"{status!r} is no status: say one of {', '.join(OrderStatus)}")
-    with unit_of_work() as session:
+    with unit_of_work() as session, of_site(session, site):
         page = reading.read_page(
             session,
             status=OrderStatus[name] if name else None,
@@ -70,7 +72,7 @@ def list_orders(
         return
     console().print(render_orders(page.orders))
     if page.next:
-        given = {"status": name, "words": words, "after": page.next}
+        given = {"status": name, "words": words, "site": site, "after": page.next}
         options = [f"--{option} {shlex.quote(value)}" for option, value in given.items() if value]
         print(f"more: nightdraft orders list {' '.join(options)} --limit {limit}")
 

@@ -14,6 +14,7 @@ from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import complete, console
 from nightdraft.cli.report_views import render_report, render_reports
 from nightdraft.cli.row_imports import DryRun, Encoding, run_import
+from nightdraft.cli.site_option import OfSite, of_site
 from records.errors import NotAllowed
 from records.states import Origin, ReportStatus
 
@@ -61,6 +62,7 @@ def list_reports(
         typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Reports at most.")] = 50,
+    site: OfSite = "",
     json: AsJson = False,
 ) -> None:
     """List reports of other systems, the newest first, without their texts."""
@@ -78,7 +80,7 @@ def list_reports(
         from_day.date() if from_day else None,
         to_day.date() if to_day else None,
     )
-    with unit_of_work() as session:
+    with unit_of_work() as session, of_site(session, site):
         page = listing.read_page(session, wanted, after=after or None, limit=limit)
     if json:
         from api.report_schemas import OutsideReportPage
@@ -94,6 +96,7 @@ def list_reports(
             "origin": wanted.origin or "",
             "from-day": str(wanted.from_day or ""),
             "to-day": str(wanted.to_day or ""),
+            "site": site,
             "after": page.next,
         }
         options = [f"--{option} {shlex.quote(value)}" for option, value in given.items() if value]

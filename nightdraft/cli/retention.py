@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import console
+from records.errors import NotAllowed
 from records.settings import settings
+from records.states import SiteRule
 
 if TYPE_CHECKING:
     from records.retention.removal import Outlook
@@ -91,27 +93,104 @@ def _describe_days(days: float | None, counted_from: str | None) -> str:
     return f"{days:g} day{'' if days == 1 else 's'}{after}"
 
 
+SiteCode = Annotated[str, typer.Option("--site", help="The code of a site, such as `north`.")]
+
+
+@retention.command("rules")
+def list_rules(site: SiteCode = "", json: AsJson = False) -> None:
+    """List the rules that a site may have otherwise than the settings, at every site or at one."""
+    from rich.table import Table
+
+    from records.database.session import unit_of_work
+    from records.retention.rules import RULES_OF_SITES
+    from records.retention.site_days import describe_days, list_site_periods
+
+    with unit_of_work() as session:
+        periods = list_site_periods(session, site)
+    if json:
+        print_json(
+            [
+                {
+                    "site": period.site,
+                    "rule": period.rule,
+                    "days": period.days,
+                    "own": period.is_own,
+                    "setting": RULES_OF_SITES[period.rule].setting,
+                }
+                for period in periods
+            ]
+        )
+        return
+    table = Table("site", "rule", "kept for", "said by", box=None, pad_edge=False)
+    for period in periods:
+        setting = f"NIGHTDRAFT_{RULES_OF_SITES[period.rule].setting.upper()}"
+        said_by = "the site" if period.is_own else setting
+        table.add_row(period.site, period.rule.lower(), describe_days(period.days), said_by)
+    console().print(table)
+
+
+@retention.command("set")
+def set_rule(
+    site: SiteCode,
+    rule: Annotated[
+        SiteRule,
+        typer.Option(help="Which rule: how long what is kept.", case_sensitive=False),
+    ],
+    days: Annotated[float | None, typer.Option(help="Days at this site; 0 is for ever.")] = None,
+    by_setting: Annotated[
+        bool, typer.Option("--by-setting", help="Let the setting say the days again.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Set how long a site keeps something, or let the setting say it again; the trail names you."""
+    from records.database.session import unit_of_work
+    from records.retention.site_days import describe_days, list_site_periods, set_site_days
+
+    if (days is None) is not by_setting:
+        raise NotAllowed("name the days by --days, or --by-setting, and not both")
+    with unit_of_work() as session:
+        set_site_days(session, site, rule, days)
+        (period,) = [one for one in list_site_periods(session, site) if one.rule is rule]
+    if json:
+        print_json({"site": site, "rule": rule, "days": period.days, "own": period.is_own})
+        return
+    by = "" if period.is_own else ", as the setting says"
+    print(f"{site}, {rule.lower()}: {describe_days(period.days)}{by}")
+
+
 @retention.command()
 def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be removed, and change nothing.")
     ] = False,
+    site: Annotated[
+        str, typer.Option("--site", help="With --dry-run: say it of the studies of this site.")
+    ] = "",
     json: AsJson = False,
 ) -> None:
     """Remove all that is due now; the sweep does the same by itself, a little at a time."""
     from records.blobs import Blobs
+    from records.database.session import unit_of_work
     from records.retention import prepared, removal
+    from records.workflow import sites
     from worker.retention import remove_all
 
+    if site and not dry_run:
+        raise NotAllowed("--site needs --dry-run: what is due is removed at every site")
+    site_id = None
+    if site:
+        with unit_of_work() as session:
+            site_id = sites.get(session, site).id
     blobs = Blobs(settings().data_dir)
-    outlook = removal.foresee()
-    inputs = prepared.foresee(blobs)
+    outlook = removal.foresee(site_id)
+    inputs = prepared.foresee(blobs, site_id)
     if not dry_run:
         remove_all()
     if json:
         print_json(
             {
                 "dry_run": dry_run,
+                "site": site or None,
                 "studies": outlook.studies,
                 "files": outlook.files,
                 "bytes": outlook.size,
@@ -122,11 +201,12 @@ def run(
         return
     verb = "would be removed" if dry_run else "were removed"
     print(
-        f"{_count(outlook.files, 'film file')} of {_count(sum(outlook.studies.values()), 'study')} "
+        f"{_count(outlook.files, 'film file')} of {_count(sum(outlook.due.values()), 'study')} "
         f"{verb}, {_megabytes(outlook.size)}"
     )
-    for rule, number in outlook.studies.items():
-        print(f"  {_count(number, 'study')}: {_rule_words(rule)}")
+    for due, number in outlook.due.items():
+        words = f"{due.days:g} days after the {due.counted_from.lower()}"
+        print(f"  {_count(number, 'study')}: {words}")
     print(f"{_count(inputs.files, 'prepared input')} {verb}, {_megabytes(inputs.size)}")
     _print_kept(outlook)
 
@@ -136,12 +216,6 @@ def _print_kept(outlook: Outlook) -> None:
 
     for why, number in sorted(outlook.kept.items()):
         print(f"{_count(number, 'study')} keep their files: {KEPT_SENTENCES[why]}")
-
-
-def _rule_words(rule: Any) -> str:
-    from records.retention.rules import instance_days
-
-    return f"{instance_days(rule):g} days after the {rule.lower()}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -37,6 +37,10 @@ Action = Annotated[
 ]
 Since = Annotated[str, typer.Option(help="Only lines from this time on, as 2026-11-24T18:00.")]
 Until = Annotated[str, typer.Option(help="Only lines before this time.")]
+Emergency = Annotated[
+    bool,
+    typer.Option("--emergency", help="Only what was opened, seen and ended in emergencies."),
+]
 
 
 @trail.callback()
@@ -51,6 +55,7 @@ def list_lines(
     action: Action = "",
     since: Since = "",
     until: Until = "",
+    emergency: Emergency = False,
     after: Annotated[
         str,
         typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
@@ -62,7 +67,7 @@ def list_lines(
     from records.audit import lines, readings
     from records.database.session import unit_of_work
 
-    wanted = _filter(patient, person, action, since, until)
+    wanted = _filter(patient, person, action, since, until, emergency=emergency)
     with unit_of_work() as session:
         page = lines.read_page(session, wanted, after=after or None, limit=limit)
         readings.record_reading(session, wanted, "nightdraft trail list", page.lines)
@@ -82,6 +87,7 @@ def list_lines(
             "after": page.next,
         }
         options = [f"--{name} {shlex.quote(value)}" for name, value in given.items() if value]
+        options += ["--emergency"] if emergency else []
         print(f"more: nightdraft trail list {' '.join(options)} --limit {limit}")
 
 
@@ -167,6 +173,7 @@ def export_lines(
     action: Action = "",
     since: Since = "",
     until: Until = "",
+    emergency: Emergency = False,
     json: AsJson = False,
 ) -> None:
     """Write the trail to a file, the oldest lines first."""
@@ -175,7 +182,7 @@ def export_lines(
     from records.audit import readings
     from records.database.session import database_time, unit_of_work
 
-    wanted = _filter(patient, person, action, since, until)
+    wanted = _filter(patient, person, action, since, until, emergency=emergency)
     detail = f"nightdraft trail export ({form})"
     with unit_of_work() as session:
         readings.record_reading(session, wanted, detail)
@@ -222,7 +229,9 @@ def show_status(json: AsJson = False) -> None:
         )
 
 
-def _filter(patient: str, person: str, action: str, since: str, until: str) -> TrailFilter:
+def _filter(
+    patient: str, person: str, action: str, since: str, until: str, *, emergency: bool
+) -> TrailFilter:
     from records.audit.lines import TrailFilter
 
     return TrailFilter(
@@ -231,6 +240,7 @@ def _filter(patient: str, person: str, action: str, since: str, until: str) -> T
         action.strip().upper(),
         read_time(since) if since else None,
         read_time(until) if until else None,
+        emergency,
     )
 
 
@@ -278,7 +288,7 @@ def _render(lines: Sequence[TrailLine]) -> RenderableType:
             line.action,
             line.outcome,
             whose,
-            line.detail,
+            "; ".join([line.detail, *(f"reason: {one}" for one in line.reasons)]),
         )
         table.add_row(*(Text(remove_controls(cell)) for cell in cells))
     return table

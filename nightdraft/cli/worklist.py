@@ -12,6 +12,7 @@ import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import PLAIN_WIDTH, app, complete, console, read_time
+from nightdraft.cli.site_option import OfSite, of_site
 from records.errors import NotAllowed
 from records.states import VisibleState
 
@@ -40,6 +41,7 @@ def list_studies(
         typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Studies at most.")] = 50,
+    site: OfSite = "",
     json: AsJson = False,
 ) -> None:
     """List studies with their states: those of the last hours by priority, then all others."""
@@ -49,7 +51,7 @@ def list_studies(
     name = state.upper()
     if name and name not in VisibleState.__members__:
         raise NotAllowed(f"{state!r} is no state: say one of {', '.join(VisibleState)}")
-    with unit_of_work() as session:
+    with unit_of_work() as session, of_site(session, site):
         page = worklist.read_page(
             session,
             state=VisibleState[name] if name else None,
@@ -67,7 +69,13 @@ def list_studies(
     if page.matches is not None and page.matches.capped:
         print("more studies match than are searched: write more of the number or name")
     if page.next:
-        given = {"state": name, "since": since, "words": words, "after": page.next}
+        given = {
+            "state": name,
+            "since": since,
+            "words": words,
+            "site": site,
+            "after": page.next,
+        }
         options = [f"--{option} {shlex.quote(value)}" for option, value in given.items() if value]
         print(f"more: nightdraft list {' '.join(options)} --limit {limit}")
 

@@ -10,7 +10,7 @@ import errno
 import shutil
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from records.errors import BrokerDown, BundleUnusable, DiskFull, PartError, PortInUse, SettingsError
 from records.settings import Settings, place_of
@@ -111,20 +111,30 @@ def check_port_free(name: str, host: str, port: int) -> None:
 def check_database(
     settings: Settings, name: Literal["database_url", "migration_database_url"] = "database_url"
 ) -> str:
-    """Check that PostgreSQL answers and is not too old; return its version and address.
+    """Check that PostgreSQL answers and is not too old.
 
     Args:
         settings: The settings.
         name: The setting whose address and role are tried.
 
+    Returns:
+        Its version, its address, and whether the connection is encrypted.
+
     Raises:
         DatabaseDown: It does not answer; the text names its address without the password.
         PartError: It is older than `OLDEST_POSTGRESQL`.
     """
+    return look_at_database(settings, name)[0]
+
+
+def look_at_database(
+    settings: Settings, name: Literal["database_url", "migration_database_url"] = "database_url"
+) -> tuple[str, str]:
+    """As `check_database`; the second text says who could read along, and is empty for nobody."""
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
 
-    from records.database.session import make_engine
+    from records.database.session import make_engine, tls_problem
     from records.errors import DatabaseDown
 
     url = settings.address(name)
@@ -134,7 +144,12 @@ def check_database(
     try:
         with engine.connect() as connection:
             version = connection.execute(text("SHOW server_version")).scalar_one()
+            wire, problem = _describe_wire(connection.connection.dbapi_connection, place_of(url))
     except DBAPIError as error:
+        if told := tls_problem(error):
+            raise DatabaseDown(
+                f"PostgreSQL at {place_of(url)}: {told} (NIGHTDRAFT_{name.upper()})"
+            ) from None
         raise DatabaseDown(
             f"PostgreSQL does not answer at {place_of(url)} ({_short_text(error.orig)}): start it, "
             f"or correct NIGHTDRAFT_{name.upper()}"
@@ -147,7 +162,30 @@ def check_database(
             f"PostgreSQL {number} at {place_of(url)} is too old: "
             f"version {OLDEST_POSTGRESQL} or newer is needed"
         )
-    return f"PostgreSQL {number} at {place_of(url)}"
+    return f"PostgreSQL {number} at {place_of(url)}, {wire}", problem
+
+
+def _describe_wire(raw: Any, place: str) -> tuple[str, str]:
+    """Whether a connection is encrypted, and what is wrong with that.
+
+    Args:
+        raw: psycopg2's connection.
+        place: where it leads, as `place_of` says it.
+    """
+    host = str(raw.info.host or "")
+    if host.startswith(("/", "@")):
+        return "over a socket of this machine", ""
+    mode = raw.info.dsn_parameters.get("sslmode", "")
+    is_here = host == "localhost" or host.startswith("127.") or host == "::1"
+    way = "by sslmode=verify-full&sslrootcert=FILE in NIGHTDRAFT_DATABASE_URL (docs/operate/tls.md)"
+    if not raw.info.ssl_in_use:
+        problem = "" if is_here else f"the connection to {place} is not encrypted: encrypt it {way}"
+        return "not encrypted", problem
+    wire = f"encrypted by {raw.info.ssl_attribute('protocol')}"
+    if mode == "verify-full":
+        return f"{wire}, and its certificate was checked", ""
+    problem = f"nobody checked whose certificate {place} shows (sslmode={mode}): have it checked"
+    return f"{wire}, with sslmode={mode}", "" if is_here else f"{problem} {way}"
 
 
 def check_migrations() -> str:

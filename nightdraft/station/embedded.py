@@ -3,13 +3,13 @@
     with EmbeddedServers(data_dir) as servers:
         servers.database_url, servers.redis_url
 
-PostgreSQL listens on a Unix socket that this user alone can reach, Valkey on loopback with a
-password. The wheels' own starters are not used: they skip the clean-up on SIGTERM, and as root they
-make every parent folder readable for all users.
+Each listens on a Unix socket in a folder that its user alone can enter, and on no network. The
+wheels' own starters are not used: they skip the clean-up on SIGTERM, and as root they make every
+parent folder readable for all users.
 
     <data_dir>/postgres/    the cluster; where the station stays root it belongs to the system user
                             `nightdraft`, since PostgreSQL refuses to run as root
-    <data_dir>/valkey/      the append-only file
+    <data_dir>/valkey/      the append-only file and the socket
     <data_dir>/run/         locks, process ids, Valkey's settings
 """
 
@@ -127,7 +127,9 @@ class EmbeddedServers:
         self._children = ChildProcesses(self._run / "servers.json")
         self._waits = waits or Waits(None, lambda _: None)
         self._goes_on = goes_on
-        self._valkey = _Running(ValkeyServer(data_dir, self._children)) if valkey else None
+        self._valkey = (
+            _Running(ValkeyServer(data_dir, self._children, self._cleanup)) if valkey else None
+        )
         self._postgres_server = (
             PostgresServer(data_dir, self._children, durable=durable, cleanup=self._cleanup)
             if postgres

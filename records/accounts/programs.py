@@ -1,19 +1,25 @@
-"""Tokens of programs: what each may do, of which site, and until when."""
+"""Programs that may call: what each may do, of which site, until when, and how it proves itself.
+
+A program has a token, which it sends with each call, or keys of its own. With a signed assertion
+(`records.accounts.program_logins`) these get it a token of a few minutes.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from records.accounts import scopes
 from records.accounts.digests import digest, new_token
 from records.accounts.roles import PERMISSIONS
 from records.audit import trail
-from records.database.account_tables import ProgramToken
+from records.database.account_tables import ProgramAccessToken, ProgramToken
 from records.database.session import database_time, interval
 from records.errors import NotAllowed, NotFound
 from records.states import AuditAction, Permission, Role
@@ -21,6 +27,12 @@ from records.workflow import sites
 
 PREFIX = "nightdraft_"
 """How every token begins, so that one that got into a file is found there."""
+
+ACCESS_PREFIX = f"{PREFIX}access_"
+"""How every token begins that was given for an assertion."""
+
+ACCESS_SECONDS = 300
+"""How long such a token counts (SMART App Launch 2.2, section 6.3.2: five minutes at most)."""
 
 _USE_NOTED_SECONDS = 60.0
 
@@ -30,16 +42,31 @@ class Program:
     """A program that calls with a token.
 
     Attributes:
-        id: of the token.
-        name: of the token.
+        id: of the program.
+        name: of the program.
         permissions: what it may do.
         site_id: of whose studies; None is those of every site.
+        fhir: what its token's scopes limit FHIR to (`records.accounts.scopes.Granted`).
     """
 
     id: uuid.UUID
     name: str
     permissions: frozenset[Permission]
     site_id: uuid.UUID | None
+    fhir: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramKeys:
+    """The public keys by which a program signs: one of the two.
+
+    Attributes:
+        key_set: as `records.accounts.key_sets.parse` read it; None where they are at an address.
+        url: where the program publishes them; "" where they are here.
+    """
+
+    key_set: dict[str, Any] | None = None
+    url: str = ""
 
 
 def create(
@@ -50,19 +77,21 @@ def create(
     *,
     site_code: str = "",
     ends_at: dt.datetime | None = None,
+    keys: ProgramKeys | None = None,
 ) -> str:
-    """Create a token.
+    """Let a program call.
 
     Args:
         session: the caller's transaction.
-        name: short, unique; the trail calls the program so.
+        name: short, unique; the trail calls the program so, and an assertion has it as client id.
         permissions: what it may do.
         by: who creates it.
         site_code: of whose studies; "" is those of every site.
         ends_at: when it ends; None is never.
+        keys: by which it proves itself; None gives it a token.
 
     Returns:
-        The token, which is shown this once.
+        The token, which is shown this once; "" where it has keys.
 
     Raises:
         NotAllowed: it has no name or permission, there is one of that name, no program may have a
@@ -82,11 +111,13 @@ def create(
     if session.scalar(select(ProgramToken.id).where(ProgramToken.name == name)):
         raise NotAllowed(f"there is a token {name}: names of revoked ones are not used again")
     site = sites.get(session, site_code) if site_code else None
-    token = f"{PREFIX}{new_token()}"
+    token = f"{PREFIX}{new_token()}" if keys is None else ""
     session.add(
         ProgramToken(
             name=name,
-            token_hash=digest(token),
+            token_hash=digest(token) if token else None,
+            key_set=keys.key_set if keys else None,
+            key_set_url=(keys.url or None) if keys else None,
             permissions=sorted(permissions),
             site_id=site.id if site else None,
             created_by=by,
@@ -97,7 +128,8 @@ def create(
     trail.record(
         session,
         AuditAction.ACCOUNT,
-        detail=f"token {name} created for {', '.join(sorted(permissions))}",
+        detail=f"{'token' if token else 'program with keys'} {name} created for "
+        f"{', '.join(sorted(permissions))}",
     )
     return token
 
@@ -105,32 +137,92 @@ def create(
 def find(session: Session, token: str) -> Program | None:
     """The program of a token; None where there is none, it has ended, or it was revoked."""
     now = func.clock_timestamp()
-    row = session.execute(
-        select(
-            ProgramToken,
-            or_(
-                ProgramToken.used_at.is_(None),
-                ProgramToken.used_at < now - interval(_USE_NOTED_SECONDS),
-            ).label("is_noted_long_ago"),
-        ).where(
-            ProgramToken.token_hash == digest(token),
-            ProgramToken.revoked_at.is_(None),
-            or_(ProgramToken.ends_at.is_(None), ProgramToken.ends_at > now),
+    query = select(
+        ProgramToken,
+        or_(
+            ProgramToken.used_at.is_(None),
+            ProgramToken.used_at < now - interval(_USE_NOTED_SECONDS),
+        ).label("is_noted_long_ago"),
+    ).where(_is_live())
+    scope = None
+    if token.startswith(ACCESS_PREFIX):
+        access = session.scalar(
+            select(ProgramAccessToken).where(
+                ProgramAccessToken.token_hash == digest(token), ProgramAccessToken.ends_at > now
+            )
         )
-    ).one_or_none()
+        if access is None:
+            return None
+        scope = access.scope
+        query = query.where(ProgramToken.id == access.program_id)
+    else:
+        query = query.where(ProgramToken.token_hash == digest(token))
+    row = session.execute(query).one_or_none()
     if row is None:
         return None
     found = row.ProgramToken
     if row.is_noted_long_ago:
         session.execute(update(ProgramToken).where(ProgramToken.id == found.id).values(used_at=now))
-    known = PERMISSIONS[Role.SERVICE]
-    return Program(
-        id=found.id,
-        name=found.name,
-        # A permission of an older version that is none any more is no permission.
-        permissions=frozenset(known & set(found.permissions)),
-        site_id=found.site_id,
+    permissions = permissions_of(found)
+    if scope is None:
+        return Program(found.id, found.name, permissions, found.site_id)
+    granted = scopes.grant(scope, permissions)
+    return Program(found.id, found.name, granted.permissions, found.site_id, granted.fhir)
+
+
+def permissions_of(row: ProgramToken) -> frozenset[Permission]:
+    """What a program may do at most."""
+    # A permission of an older version that is none any more is no permission.
+    return frozenset(PERMISSIONS[Role.SERVICE] & set(row.permissions))
+
+
+def find_by_name(session: Session, name: str) -> ProgramToken | None:
+    """The program of a name that can still call; None where there is none."""
+    return session.scalar(select(ProgramToken).where(ProgramToken.name == name, _is_live()))
+
+
+def give_access(session: Session, row: ProgramToken, scope: str) -> str:
+    """Give a program a token of ACCESS_SECONDS; tokens that have ended are removed.
+
+    Args:
+        session: the caller's transaction.
+        row: the program.
+        scope: what was granted (`records.accounts.scopes.Granted.text`).
+
+    Returns:
+        The token.
+    """
+    token = f"{ACCESS_PREFIX}{new_token()}"
+    # now() stands still in a transaction, so that the index can be asked for it.
+    session.execute(delete(ProgramAccessToken).where(ProgramAccessToken.ends_at < func.now()))
+    session.add(
+        ProgramAccessToken(
+            token_hash=digest(token),
+            program_id=row.id,
+            scope=scope,
+            ends_at=func.clock_timestamp() + interval(ACCESS_SECONDS),
+        )
     )
+    session.flush()
+    return token
+
+
+def replace_keys(session: Session, name: str, keys: ProgramKeys) -> None:
+    """Give a program other keys; tokens that it was given for older ones end.
+
+    Raises:
+        NotFound: no program of that name has keys and can still call.
+    """
+    changed = session.scalar(
+        update(ProgramToken)
+        .where(ProgramToken.name == name, ProgramToken.token_hash.is_(None), _is_live())
+        .values(key_set=keys.key_set, key_set_url=keys.url or None)
+        .returning(ProgramToken.id)
+    )
+    if changed is None:
+        raise NotFound("there is no program of that name with keys that could be changed")
+    session.execute(delete(ProgramAccessToken).where(ProgramAccessToken.program_id == changed))
+    trail.record(session, AuditAction.ACCOUNT, detail=f"program {name}: keys changed")
 
 
 def list_all(session: Session) -> Sequence[ProgramToken]:
@@ -152,4 +244,12 @@ def revoke(session: Session, name: str) -> None:
     )
     if revoked is None:
         raise NotFound("there is no token of that name that could be revoked")
+    session.execute(delete(ProgramAccessToken).where(ProgramAccessToken.program_id == revoked))
     trail.record(session, AuditAction.ACCOUNT, detail=f"token {name} revoked")
+
+
+def _is_live() -> ColumnElement[bool]:
+    return and_(
+        ProgramToken.revoked_at.is_(None),
+        or_(ProgramToken.ends_at.is_(None), ProgramToken.ends_at > func.clock_timestamp()),
+    )

@@ -12,6 +12,7 @@ _READER = _READING | {
     Permission.DECIDE_HOLDS,
     Permission.CHANGE_WORK,
     Permission.ANSWER_SECOND_LOOKS,
+    Permission.OPEN_EMERGENCIES,
 }
 
 PERMISSIONS: dict[Role, frozenset[Permission]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -16,12 +17,15 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    Boolean,
     ColumnElement,
     Select,
     Uuid,
     cast,
+    false,
     func,
     literal,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -29,16 +33,23 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 
 from records.audit.keys import TrailKey, load_key
-from records.database.audit_tables import AuditEntry, AuditPatient
-from records.database.session import unit_of_work
+from records.database.account_tables import EmergencyAccess
+from records.database.audit_tables import OF_EMERGENCY, AuditEntry, AuditPatient
+from records.database.session import interval, unit_of_work
 from records.database.tables import Event, Study
+from records.emergency_grants import MARK
 from records.errors import NotAllowed, NotFound
-from records.states import AuditOutcome
+from records.states import AuditAction, AuditOutcome
 
 STUDIES_NAMED = 1000
 """Studies of one patient whose timelines a search by patient reads, the newest ones."""
 
 _HIGHEST = 2**63 - 1
+
+# In brackets: other conditions stand beside it.
+_IS_OF_EMERGENCY = literal_column(f"({OF_EMERGENCY})", Boolean)
+
+_OF_ACCESSES = re.compile(rf"{MARK}((?:[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}} ?)+): ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,8 @@ class TrailLine:
         is_event: whether it is a line of a study's timeline.
         id: of the entry, or of the event.
         action: an AuditAction, or the kind of the event.
+        reasons: why patients of other sites were opened, where the line is of an emergency; those
+            of patients who were erased are gone.
     """
 
     is_event: bool
@@ -80,6 +93,7 @@ class TrailLine:
     patients: Sequence[LinePatient]
     studies: Sequence[LineStudy]
     detail: str
+    reasons: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +105,7 @@ class TrailFilter:
         person: the whole name of an actor.
         action: an AuditAction, or the kind of an event.
         since, until: from this time on, and before that one.
+        emergency: only what was opened, seen and ended in emergencies.
     """
 
     patient: str = ""
@@ -98,6 +113,7 @@ class TrailFilter:
     action: str = ""
     since: dt.datetime | None = None
     until: dt.datetime | None = None
+    emergency: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +240,8 @@ def as_lines(
         )
     }
 
+    reasons = _reasons(session, rows)
+
     def patient(pseudonym: uuid.UUID) -> LinePatient:
         row = known.get(pseudonym)
         return LinePatient(pseudonym, row.patient_id if row else "", row.issuer if row else "")
@@ -259,9 +277,43 @@ def as_lines(
                     for id_ in _study_ids(row)
                 ],
                 detail=row.detail,
+                reasons=[reasons[id_] for id_ in _access_ids(row) if id_ in reasons],
             )
         )
     return lines
+
+
+def count_emergencies(session: Session, days: int) -> int:
+    """How many patients were opened in emergencies in the last days."""
+    query = select(func.count()).where(
+        _IS_OF_EMERGENCY,
+        AuditEntry.action == AuditAction.EMERGENCY,
+        AuditEntry.outcome == AuditOutcome.SUCCESS,
+        AuditEntry.detail.like("%: opened for %"),
+        # now() stands still in a transaction, so that the index can be asked for it.
+        AuditEntry.at > func.now() - interval(86_400.0 * days),
+    )
+    return session.scalar(query) or 0
+
+
+def _reasons(session: Session, rows: Sequence[AuditEntry | Event]) -> dict[uuid.UUID, str]:
+    wanted = {id_ for row in rows for id_ in _access_ids(row)}
+    if not wanted:
+        return {}
+    found = session.execute(
+        select(EmergencyAccess.id, EmergencyAccess.reason).where(
+            EmergencyAccess.id == func.any(cast(list(wanted), ARRAY(Uuid)))
+        )
+    )
+    return {row.id: row.reason for row in found}
+
+
+def _access_ids(row: AuditEntry | Event) -> list[uuid.UUID]:
+    """The emergency accesses that an entry is about (`records.emergency_grants.mark`)."""
+    if isinstance(row, Event):
+        return []
+    match = _OF_ACCESSES.match(row.detail)
+    return [uuid.UUID(one) for one in match[1].split()] if match else []
 
 
 def _study_ids(row: AuditEntry | Event) -> Sequence[uuid.UUID]:
@@ -321,6 +373,8 @@ def _entries(session: Session, wanted: TrailFilter, order: _Order) -> Select[Any
         query = query.where(table.actor_name == wanted.person)
     if wanted.action:
         query = query.where(table.action == wanted.action)
+    if wanted.emergency:
+        query = query.where(_IS_OF_EMERGENCY)
     query = query.where(*_spans(table.at, wanted), *order.begin(table.at, table.id, is_event=False))
     return order.apply(query, table.at, table.id)
 
@@ -328,6 +382,8 @@ def _entries(session: Session, wanted: TrailFilter, order: _Order) -> Select[Any
 def _events(session: Session, wanted: TrailFilter, order: _Order) -> Select[Any]:
     table: Any = Event
     query = select(Event).where(Event.actor_kind.is_not(None))
+    if wanted.emergency:
+        return query.where(false())  # nobody changes a study by an emergency
     if wanted.patient:
         found = (
             select(Event)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from records.audit.trail import NamedPatient, record
 from records.database.session import unit_of_work
+from records.emergency_grants import grant_of, mark
 from records.states import AuditAction
 
 THINGS_NAMED = 20
@@ -53,7 +54,9 @@ class Looks:
             noted.clear()
 
     def write(self, detail: str, action: AuditAction = AuditAction.VIEW) -> None:
-        """Record what was noted in one entry and a transaction of its own; each thing once.
+        """Record what was noted, in a transaction of its own; each thing once.
+
+        It is one entry, and another one for studies that were opened in an emergency.
 
         Args:
             detail: what was asked for, in our own words.
@@ -69,14 +72,25 @@ class Looks:
             named = ", ".join(things[:THINGS_NAMED])
             if len(things) > THINGS_NAMED:
                 named += f" and {len(things) - THINGS_NAMED} more"
+            said = f"{detail}: {named}" if named else detail
+            grants = {one: grant for one in study_ids if (grant := grant_of(one)) is not None}
+            others = [one for one in study_ids if one not in grants]
             with unit_of_work() as session:
-                record(
-                    session,
-                    action,
-                    study_ids=study_ids,
-                    patients=patients,
-                    detail=f"{detail}: {named}" if named else detail,
-                )
+                if grants:
+                    # Of what is shown beside studies of an emergency, all is theirs.
+                    alone = not others
+                    record(
+                        session,
+                        action,
+                        study_ids=list(grants),
+                        patients=patients if alone else (),
+                        detail=mark(
+                            {grant.access_id for grant in grants.values()},
+                            said if alone else detail,
+                        ),
+                    )
+                if others or not grants:
+                    record(session, action, study_ids=others, patients=patients, detail=said)
             self._recorded.update(study_ids, patients, things)
         self.clear()
 

@@ -88,6 +88,8 @@ def audit_message(line: TrailLine, *, with_numbers: bool) -> str:
         event, kind, action = _PROCEDURE_RECORD, None, "U"
     else:
         event, kind, action = _EVENTS[AuditAction(line.action)]
+        if line.action == AuditAction.EMERGENCY and line.detail.endswith(": ended"):
+            kind = _Code("110138", "Emergency Override Stopped")
         if line.action == AuditAction.VIEW and line.studies:
             event = _ACCESSED
     identification = ET.SubElement(

@@ -38,9 +38,8 @@ def record_reading(
                 select(AuditPatient).where(AuditPatient.patient_id == wanted.patient.strip())
             )
         }
-    what = [
-        name for name in ("patient", "person", "action", "since", "until") if getattr(wanted, name)
-    ]
+    names = ("patient", "person", "action", "since", "until", "emergency")
+    what = [name for name in names if getattr(wanted, name)]
     record(
         session,
         AuditAction.TRAIL,

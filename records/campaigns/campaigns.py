@@ -25,6 +25,9 @@ from records.states import (
     Purpose,
     WalkState,
 )
+from records.workflow import sites
+from records.workflow.site_lists import newest_visible
+from records.workflow.site_scope import is_visible, shows, visible_sites
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class NewCampaign:
         priority: of its studies.
         skip_reported: whether studies with a final report are skipped.
         studies_per_minute: how many are fetched, at most; None is what the PACS allows.
+        site_code: whose studies are drafted; "" is those of every site, or of the only one that the
+            caller sees.
     """
 
     name: str
@@ -56,14 +61,17 @@ class NewCampaign:
     priority: Priority = Priority.BACKLOG
     skip_reported: bool = True
     studies_per_minute: float | None = None
+    site_code: str = ""
 
 
 def create(session: Session, new: NewCampaign) -> uuid.UUID:
     """Create a campaign; its source is walked at once, whether or not its window is open.
 
     Raises:
-        NotAllowed: it has no name, there is one of that name, its dates end before they begin, or
-            the bundle is not named that drafts again or beside.
+        NotAllowed: it has no name, there is one of that name, its dates end before they begin, the
+            bundle is not named that drafts again or beside, or the caller does not see all sites
+            and names none.
+        NotFound: the caller sees no site of that code.
     """
     window = new.window
     if not new.name.strip():
@@ -79,6 +87,7 @@ def create(session: Session, new: NewCampaign) -> uuid.UUID:
     if new.kind is CampaignKind.AGAIN and new.bundle == new.source.get("from_bundle"):
         raise NotAllowed("the bundle that drafts again is the one that drafted before")
     campaign = Campaign(
+        site_id=_find_site(session, new.site_code),
         name=new.name.strip(),
         kind=new.kind,
         source=dict(new.source),
@@ -107,6 +116,28 @@ def create(session: Session, new: NewCampaign) -> uuid.UUID:
     return campaign.id
 
 
+def _find_site(session: Session, code: str) -> uuid.UUID | None:
+    """The site of a new campaign; None is every site."""
+    shown = visible_sites()
+    if code:
+        site = sites.get(session, code)
+        if not shows(site.id):
+            raise NotFound(f"you see no site {code!r}")
+        return site.id
+    if shown is None:
+        return None
+    if len(shown) != 1:
+        raise NotAllowed("a campaign is of one of your sites: name it")
+    return shown[0]
+
+
+def is_shown(campaign: Campaign) -> bool:
+    """Whether a campaign is of a site that is shown; one of every site is for who sees them all."""
+    if campaign.site_id is None:
+        return visible_sites() is None
+    return shows(campaign.site_id)
+
+
 def window_of(campaign: Campaign) -> Window:
     """When a campaign works."""
     opens, closes = campaign.window_opens, campaign.window_closes
@@ -129,7 +160,7 @@ def find(session: Session, name: str) -> Campaign:
     if campaign is None:
         with suppress(ValueError):
             campaign = session.get(Campaign, uuid.UUID(name))
-    if campaign is None:
+    if campaign is None or not is_shown(campaign):
         raise NotFound("no campaign has that name")
     return campaign
 
@@ -141,32 +172,41 @@ def get(session: Session, campaign_id: uuid.UUID) -> Campaign:
         NotFound: there is none.
     """
     campaign = session.get(Campaign, campaign_id)
-    if campaign is None:
+    if campaign is None or not is_shown(campaign):
         raise NotFound("no campaign has that id")
     return campaign
 
 
 def list_campaigns(
-    session: Session, limit: int, after: tuple[dt.datetime, uuid.UUID] | None = None
+    session: Session,
+    limit: int,
+    after: tuple[dt.datetime, uuid.UUID] | None = None,
+    state: CampaignState | None = None,
 ) -> Sequence[Campaign]:
-    """Campaigns, newest first.
+    """Campaigns of the sites that are shown, newest first.
 
     Args:
         session: the caller's transaction.
         limit: how many, at most.
         after: `created_at` and id of the last one of the page before.
+        state: only those in this state; they are found by walking the list, which is made by hand.
     """
-    query = select(Campaign).order_by(Campaign.created_at.desc(), Campaign.id.desc()).limit(limit)
+    query = select(Campaign)
     if after is not None:
         query = query.where(tuple_(Campaign.created_at, Campaign.id) < after)
-    return session.scalars(query).all()
+    if state is not None:
+        query = query.where(Campaign.state == state)
+    return session.scalars(newest_visible(query, Campaign, Campaign.created_at, limit)).all()
 
 
 def list_running(session: Session) -> Sequence[Campaign]:
-    """The campaigns that are neither paused nor ended, in the order in which they are fed."""
+    """The campaigns that are neither paused nor ended, in the order in which they are fed.
+
+    They are of the sites that are shown.
+    """
     return session.scalars(
         select(Campaign)
-        .where(Campaign.state == CampaignState.RUNNING)
+        .where(Campaign.state == CampaignState.RUNNING, is_visible(Campaign.site_id))
         .order_by(Campaign.priority, Campaign.created_at, Campaign.id)
     ).all()
 
@@ -219,7 +259,7 @@ def cancel(session: Session, campaign_id: uuid.UUID) -> None:
 
 def _change(session: Session, campaign_id: uuid.UUID, state: CampaignState, word: str) -> None:
     campaign = session.get(Campaign, campaign_id, with_for_update=True, populate_existing=True)
-    if campaign is None:
+    if campaign is None or not is_shown(campaign):
         raise NotFound("no campaign has that id")
     if campaign.state in CAMPAIGN_ENDED:
         raise NotAllowed(f"the campaign {campaign.name!r} is {campaign.state} and cannot be {word}")

@@ -89,6 +89,8 @@ def list_drafted(
     )
     if after is not None:
         query = query.where(Draft.id > after)
+    if campaign.site_id is not None:
+        query = query.where(Study.site_id == campaign.site_id)
     return [
         (draft_id, NewStudy(uid, number, study_id))
         for draft_id, study_id, uid, number in session.execute(query)
@@ -133,7 +135,9 @@ def feed(session: Session, campaign: Campaign, row_id: int, study_id: uuid.UUID 
     study = None
     if study_id is None:
         row = session.get_one(CampaignStudy, (campaign.id, row_id))
-        found = find_studies(session, row.study_instance_uid, row.accession_number)
+        found = find_studies(
+            session, row.study_instance_uid, row.accession_number, campaign.site_id
+        )
         study_id = found[0] if found else None
         adding.add_studies(session, campaign.id, _others(session, found[1:]))
     if study_id is not None:
@@ -152,17 +156,28 @@ def feed(session: Session, campaign: Campaign, row_id: int, study_id: uuid.UUID 
 
 
 def find_studies(
-    session: Session, study_instance_uid: str, accession_number: str
+    session: Session,
+    study_instance_uid: str,
+    accession_number: str,
+    site_id: uuid.UUID | None = None,
 ) -> Sequence[uuid.UUID]:
-    """The studies here that a row names; several may have one accession number."""
+    """The studies here that a row names; several may have one accession number.
+
+    Args:
+        session: the caller's transaction.
+        study_instance_uid: (0020,000D), or "".
+        accession_number: (0008,0050), where there is no UID.
+        site_id: the site of the campaign: studies of others are not found; None is every site.
+    """
     if study_instance_uid:
         condition = Study.study_instance_uid == study_instance_uid
     else:
         # The expression of the search's index.
         condition = func.upper(Study.accession_number.collate("C")) == plain_key(accession_number)
-    return session.scalars(
-        select(Study.id).where(condition).order_by(Study.first_received_at, Study.id).limit(20)
-    ).all()
+    query = select(Study.id).where(condition)
+    if site_id is not None:
+        query = query.where(Study.site_id == site_id)
+    return session.scalars(query.order_by(Study.first_received_at, Study.id).limit(20)).all()
 
 
 def find_by_uids(
@@ -205,6 +220,8 @@ def give(
 ) -> None:
     """Give one study to the pipeline, or end its row with the reason why not.
 
+    For a campaign of one site, a study of another site is like one that is not here.
+
     The caller has locked the study, its open requests and the row, in this sequence.
 
     Args:
@@ -215,6 +232,11 @@ def give(
         follows_draft: whether a draft that is there already is this campaign's, for the study came
             by its own fetch.
     """
+    if not is_of_site(campaign, study):
+        row.study_id = None
+        end(row, CampaignStudyState.MISSING, CampaignReason.NOT_HERE)
+        session.flush()
+        return
     # The row is written once, at the end: each UPDATE leaves a dead version of it behind.
     with session.no_autoflush:
         row.study_id = study.id
@@ -241,6 +263,11 @@ def give(
         is_beside = campaign.purpose == Purpose.COMPARISON
         following.follow(session, row, study.id, request_id if is_beside else None)
     session.flush()
+
+
+def is_of_site(campaign: Campaign, study: Study) -> bool:
+    """Whether a campaign may draft a study, by the sites of both."""
+    return campaign.site_id in (None, study.site_id)
 
 
 def why_skipped(session: Session, campaign: Campaign, study: Study) -> CampaignReason | None:

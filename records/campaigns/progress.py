@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +17,7 @@ from records.database.campaign_tables import Campaign
 from records.database.session import database_time
 from records.database.time_marks import TimeMark
 from records.states import CampaignKind, CampaignState, CampaignStudyState, WalkState
+from records.workflow import sites
 
 _LATELY_SECONDS = 3600.0
 _DAY_SECONDS = 86400.0
@@ -40,6 +41,7 @@ class CampaignProgress:
         nights_left: in how many nights, this one or the next one among them.
         night_ends_at: when its window closes for this night, or the next one; None without hours.
         left_at_end: how many of its studies are left then, at that pace; None where not known.
+        site_code: the code of the site whose studies it drafts; None is every site.
     """
 
     campaign: Campaign
@@ -52,6 +54,7 @@ class CampaignProgress:
     nights_left: int | None
     night_ends_at: dt.datetime | None = None
     left_at_end: int | None = None
+    site_code: str | None = None
 
     @property
     def ended(self) -> int:
@@ -130,12 +133,16 @@ def read_progress(session: Session, campaigns: Sequence[Campaign]) -> list[Campa
         seconds: counting.count_ended(session, running, seconds)
         for seconds in (_LATELY_SECONDS, _DAY_SECONDS)
     }
+    codes = {site.id: site.code for site in sites.list_all(session)}
     return [
-        measure(
-            campaign,
-            counts[campaign.id],
-            {seconds: number.get(campaign.id, 0) for seconds, number in ended.items()},
-            now,
+        replace(
+            measure(
+                campaign,
+                counts[campaign.id],
+                {seconds: number.get(campaign.id, 0) for seconds, number in ended.items()},
+                now,
+            ),
+            site_code=codes[campaign.site_id] if campaign.site_id else None,
         )
         for campaign in campaigns
     ]
@@ -149,20 +156,23 @@ class CampaignPage:
     next: str | None
 
 
-def read_page(session: Session, limit: int, after: str | None = None) -> CampaignPage:
-    """A page of all campaigns with how far each is, newest first.
+def read_page(
+    session: Session, limit: int, after: str | None = None, state: CampaignState | None = None
+) -> CampaignPage:
+    """A page of campaigns with how far each is, newest first.
 
     Args:
         session: the caller's transaction.
         limit: campaigns, at most.
         after: `next` of the page before.
+        state: only those in this state.
 
     Raises:
         NotAllowed: `after` is no mark of a page.
     """
     mark = TimeMark.parse(after) if after is not None else None
     begin = (mark.at, mark.id) if mark is not None else None
-    found = list_campaigns(session, limit + 1, begin)
+    found = list_campaigns(session, limit + 1, begin, state)
     shown = found[:limit]
     following = str(TimeMark(shown[-1].created_at, shown[-1].id)) if len(found) > limit else None
     return CampaignPage(read_progress(session, shown), following)

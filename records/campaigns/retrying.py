@@ -8,6 +8,8 @@ from contextlib import suppress
 from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from records.campaigns.campaigns import is_shown
+from records.campaigns.rows import is_of_shown_study
 from records.database.campaign_tables import Campaign, CampaignMark, CampaignStudy
 from records.database.tables import DraftRequest
 from records.errors import NotAllowed, NotFound
@@ -36,7 +38,7 @@ def retry(
     if state not in RETRIED:
         raise NotAllowed(f"studies that are {state} are not tried again")
     campaign = session.get(Campaign, campaign_id, with_for_update=True, populate_existing=True)
-    if campaign is None:
+    if campaign is None or not is_shown(campaign):
         raise NotFound("no campaign has that id")
     if campaign.state == CampaignState.CANCELLED:
         raise NotAllowed(f"the campaign {campaign.name!r} is cancelled")
@@ -47,6 +49,7 @@ def retry(
             CampaignStudy.state == state,
             CampaignStudy.reason == reason,
             CampaignStudy.reason != "",
+            is_of_shown_study(),
         )
         .order_by(CampaignStudy.id)
         .limit(limit)

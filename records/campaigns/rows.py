@@ -5,12 +5,27 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, exists, or_, select, true
 from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
 from records.database.campaign_tables import CampaignStudy
+from records.database.tables import Study
 from records.states import CampaignStudyState
+from records.workflow.site_scope import is_of_site, visible_sites
+
+
+def is_of_shown_study() -> ColumnElement[bool]:
+    """The condition that a row's study is not here, or is of a site that is shown.
+
+    A study may have been moved to another site after its campaign had found it.
+    """
+    if visible_sites() is None:
+        return true()
+    return or_(
+        CampaignStudy.study_id.is_(None),
+        exists().where(Study.id == CampaignStudy.study_id, is_of_site(Study.site_id)),
+    )
 
 
 def list_studies(
@@ -34,7 +49,11 @@ def list_studies(
     """
     query = (
         select(CampaignStudy)
-        .where(CampaignStudy.campaign_id == campaign_id, CampaignStudy.id > after)
+        .where(
+            CampaignStudy.campaign_id == campaign_id,
+            CampaignStudy.id > after,
+            is_of_shown_study(),
+        )
         .order_by(CampaignStudy.id)
         .limit(limit)
     )

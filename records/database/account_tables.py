@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, listed
@@ -192,13 +194,21 @@ class LoginFailure(Base):
 
 
 class ProgramToken(Base):
-    """What a program shows with each call; shown once, and kept as a digest."""
+    """A program that may call: by a token, or by keys of its own. Tokens are kept as digests."""
 
     __tablename__ = "program_tokens"
+    __table_args__ = (
+        CheckConstraint(
+            "num_nonnulls(token_hash, key_set, key_set_url) = 1", name="proves_in_one_way"
+        ),
+    )
 
     id: Mapped[uuid.UUID] = id_column()
     name: Mapped[str] = mapped_column(unique=True)
-    token_hash: Mapped[str] = mapped_column(unique=True)
+    token_hash: Mapped[str | None] = mapped_column(unique=True)  # NULL where it has keys
+    # Its public keys (RFC 7517).
+    key_set: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    key_set_url: Mapped[str | None]  # where it publishes them
     permissions: Mapped[list[str]]
     site_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("sites.id"), index=True)
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
@@ -206,3 +216,55 @@ class ProgramToken(Base):
     ends_at: Mapped[dt.datetime | None]
     used_at: Mapped[dt.datetime | None]
     revoked_at: Mapped[dt.datetime | None]
+
+
+class ProgramAccessToken(Base):
+    """A token of a few minutes that a program with keys was given for a signed assertion."""
+
+    __tablename__ = "program_access_tokens"
+    __table_args__ = (
+        Index("ix_program_access_tokens_program_id", "program_id"),
+        Index("ix_program_access_tokens_ends_at", "ends_at"),
+    )
+
+    token_hash: Mapped[str] = mapped_column(primary_key=True)
+    program_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("program_tokens.id"))
+    scope: Mapped[str]  # what was granted, as `records.accounts.scopes` writes it
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    ends_at: Mapped[dt.datetime]
+
+
+class ProgramAssertion(Base):
+    """An assertion that was accepted; it is kept until it ends, so that it is accepted once."""
+
+    __tablename__ = "program_assertions"
+    __table_args__ = (Index("ix_program_assertions_ends_at", "ends_at"),)
+
+    program_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("program_tokens.id"), primary_key=True)
+    jti_hash: Mapped[str] = mapped_column(primary_key=True)
+    ends_at: Mapped[dt.datetime]
+
+
+class EmergencyAccess(Base):
+    """A person sees a patient of another site for a limited time, for a reason.
+
+    The patient is the one of `study_id`. It counts in the session that it was opened in, and ends
+    with it.
+    """
+
+    __tablename__ = "emergency_accesses"
+    __table_args__ = (
+        CheckConstraint(r"reason ~ '\S'", name="has_reason"),
+        Index("ix_emergency_accesses_account_id", "account_id"),
+        Index("ix_emergency_accesses_session_id", "session_id"),
+        Index("ix_emergency_accesses_study_id", "study_id"),
+    )
+
+    id: Mapped[uuid.UUID] = id_column()
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    session_id: Mapped[uuid.UUID]  # no foreign key: the rows of sessions are deleted
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
+    reason: Mapped[str]  # as the person typed it
+    began_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    until: Mapped[dt.datetime]
+    ended_at: Mapped[dt.datetime | None]  # before `until`, by the person or a logout

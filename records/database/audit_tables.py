@@ -12,6 +12,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from records.database.base import Base, vocabulary_check
 from records.states import ActorKind, AuditAction, AuditOutcome
 
+OF_EMERGENCY = "action = 'EMERGENCY' OR starts_with(detail, 'emergency ')"
+"""Which entries are of emergencies: of what opened and ended them, and of what was seen in them. A
+search uses these very words, so that its index is used."""
+
 
 class AuditEntry(Base):
     """Something that somebody saw or did. Append-only: triggers refuse UPDATE, DELETE, TRUNCATE.
@@ -28,6 +32,7 @@ class AuditEntry(Base):
         Index("ix_audit_entries_at", "at", "id"),
         Index("ix_audit_entries_actor", "actor_name", "at", "id"),
         Index("ix_audit_entries_patients", "patients", postgresql_using="gin"),
+        Index("ix_audit_entries_emergency", "at", "id", postgresql_where=text(OF_EMERGENCY)),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -49,6 +49,14 @@ class Campaign(Base):
         CheckConstraint("(window_opens IS NULL) = (window_closes IS NULL)", name="window_whole"),
         # The list of campaigns, newest first.
         Index("ix_campaigns_created_at", "created_at", "id"),
+        # The same of one site.
+        Index(
+            "ix_campaigns_site_id",
+            "site_id",
+            "created_at",
+            "id",
+            postgresql_where=text("site_id IS NOT NULL"),
+        ),
         # The sweep looks at those that have not ended.
         Index(
             "ix_campaigns_running",
@@ -66,6 +74,8 @@ class Campaign(Base):
     source: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     pacs: Mapped[str] = mapped_column(server_default="")  # its name in the settings; "" is none
     bundle: Mapped[str | None]  # the digest of the bundle that drafts; NULL is whichever is served
+    # Whose studies it drafts, and whose people see it; NULL is those of every site.
+    site_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("sites.id"))
     purpose: Mapped[str] = mapped_column(server_default=Purpose.PRIMARY)
     priority: Mapped[int] = mapped_column(
         SmallInteger, server_default=text(f"{Priority.BACKLOG:d}")

@@ -10,6 +10,7 @@ from sqlalchemy import ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base
+from records.database.tables import DEFAULT_SITE_ID
 
 
 class FhirResource(Base):
@@ -33,4 +34,8 @@ class FhirResource(Base):
     identifiers: Mapped[list[str]]
     content: Mapped[dict[str, Any]]
     order_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("orders.id"), index=True)
+    # Whose people see it.
+    site_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sites.id"), server_default=text(f"'{DEFAULT_SITE_ID}'::uuid")
+    )
     updated_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, vocabulary_check
+from records.database.tables import DEFAULT_SITE_ID
 from records.states import (
     MatchState,
     MessageOutcome,
@@ -45,6 +46,9 @@ class Order(Base):
         # The list of orders, of all and by status.
         Index("ix_orders_changed_at", "changed_at", "id"),
         Index("ix_orders_status", "status", "changed_at", "id"),
+        # The same of one site.
+        Index("ix_orders_site_id", "site_id", "changed_at", "id"),
+        Index("ix_orders_site_id_status", "site_id", "status", "changed_at", "id"),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -70,7 +74,11 @@ class Order(Base):
     priority: Mapped[int | None] = mapped_column(SmallInteger)
     scheduled_at: Mapped[dt.datetime | None]
     due_at: Mapped[dt.datetime | None]
-    site: Mapped[str]
+    site: Mapped[str]  # where it comes from, as sent
+    # Whose people see it.
+    site_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sites.id"), server_default=text(f"'{DEFAULT_SITE_ID}'::uuid")
+    )
     sent_at: Mapped[dt.datetime | None]  # by the sender's clock; an older message changes nothing
     version: Mapped[int] = mapped_column(server_default=text("1"))
     received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
@@ -173,6 +181,22 @@ class ReceivedMessage(Base):
         # The list of messages, of all and by outcome.
         Index("ix_received_messages_received_at", "received_at", "id"),
         Index("ix_received_messages_outcome", "outcome", "received_at", "id"),
+        # The same of one site.
+        Index(
+            "ix_received_messages_site_id",
+            "site_id",
+            "received_at",
+            "id",
+            postgresql_where=text("site_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_received_messages_site_id_outcome",
+            "site_id",
+            "outcome",
+            "received_at",
+            "id",
+            postgresql_where=text("site_id IS NOT NULL"),
+        ),
         # What a person has not looked at yet.
         Index(
             "ix_received_messages_open",
@@ -203,6 +227,8 @@ class ReceivedMessage(Base):
     received_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
     origin: Mapped[str]
     sender: Mapped[str]
+    # Whose people see it; NULL where the sender's site is not known.
+    site_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("sites.id"))
     control_id: Mapped[str]  # MSH-10, or what FHIR and REST have in its place
     message_type: Mapped[str]  # ORM^O01
     processing_id: Mapped[str]  # MSH-11

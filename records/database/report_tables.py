@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, vocabulary_check
+from records.database.tables import DEFAULT_SITE_ID
 from records.states import Origin, ReportStatus
 
 
@@ -50,6 +51,30 @@ class ReceivedReport(Base):
             "id",
             postgresql_where=text("superseded_at IS NULL"),
         ),
+        # The same of one site.
+        Index(
+            "ix_received_reports_site_id",
+            "site_id",
+            "received_at",
+            "id",
+            postgresql_where=text("superseded_at IS NULL"),
+        ),
+        Index(
+            "ix_received_reports_site_id_status",
+            "site_id",
+            "status",
+            "received_at",
+            "id",
+            postgresql_where=text("superseded_at IS NULL"),
+        ),
+        Index(
+            "ix_received_reports_site_id_origin",
+            "site_id",
+            "origin",
+            "received_at",
+            "id",
+            postgresql_where=text("superseded_at IS NULL"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -57,6 +82,10 @@ class ReceivedReport(Base):
     identity: Mapped[str]
     origin: Mapped[str]
     sender: Mapped[str]
+    # Whose people see it.
+    site_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sites.id"), server_default=text(f"'{DEFAULT_SITE_ID}'::uuid")
+    )
     status: Mapped[str]
     placer_order_number: Mapped[str]
     filler_order_number: Mapped[str]

@@ -1,4 +1,4 @@
-"""The tables of what is removed: queued files, how far each rule has come, and erasures."""
+"""The tables of what is removed: queued files, each rule's days and progress, and erasures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,22 @@ import datetime as dt
 import uuid
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Index, Uuid, func, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    Uuid,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, vocabulary_check
-from records.states import RetentionWalkRule
+from records.states import RetentionWalkRule, SiteRule
 
 
 class BlobRemoval(Base):
@@ -41,6 +51,21 @@ class RetentionWalk(Base):
     ended_at: Mapped[dt.datetime | None]  # NULL while a round goes on
     removed: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # files, or rows
     removed_bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class SiteRetention(Base):
+    """How many days a site keeps something, where it differs from the setting."""
+
+    __tablename__ = "site_retention"
+    __table_args__ = (
+        vocabulary_check("rule", SiteRule),
+        CheckConstraint("days >= 0", name="days_known"),
+    )
+
+    site_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True)
+    rule: Mapped[str] = mapped_column(primary_key=True)
+    days: Mapped[float] = mapped_column(Double)  # 0 keeps it for ever, as a setting of 0 does
+    changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class Erasure(Base):

@@ -184,12 +184,51 @@ def sentence_of(error: DBAPIError) -> str:
             "PostgreSQL refuses the role or the password: correct NIGHTDRAFT_DATABASE_URL "
             f"({_code(error)})"
         )
-    if "certificate" in told or "SSL" in told:
-        return (
-            "PostgreSQL has no TLS that NIGHTDRAFT_DATABASE_URL accepts: its certificate must be "
-            f"one of the authority in sslrootcert, and name the server's host ({_code(error)})"
-        )
+    if problem := tls_problem(error):
+        return f"PostgreSQL: {problem} (NIGHTDRAFT_DATABASE_URL, {_code(error)})"
     return f"PostgreSQL does not answer ({_code(error)})"
+
+
+_TLS_PROBLEMS = (
+    # As libpq words them; what follows is a sentence's end, without its full stop.
+    (
+        "does not match host name",
+        "its certificate is for another host name than the one by which it is called",
+    ),
+    (
+        "certificate verify failed",
+        "its certificate is of another authority than sslrootcert names, or is not valid today",
+    ),
+    (
+        "server does not support SSL",
+        "it speaks no TLS: set `ssl = on` there (docs/operate/tls.md)",
+    ),
+    (
+        "root certificate file",
+        "the file that sslrootcert names is missing or cannot be read",
+    ),
+    ("unsupported protocol", "it speaks no TLS 1.2 or newer"),
+    ("protocol version", "it speaks no TLS 1.2 or newer"),
+    ("requires a valid client certificate", "it wants a certificate of ours: name it by sslcert"),
+    (
+        "no encryption",
+        "it takes nobody without TLS: add sslmode=verify-full and sslrootcert",
+    ),
+)
+
+
+def tls_problem(error: DBAPIError) -> str:
+    """Why TLS to PostgreSQL failed, as a sentence's end; "" where it was not TLS.
+
+    libpq says nothing more of a certificate that is not trusted than that it is not.
+    """
+    told = str(error.orig)
+    for words, problem in _TLS_PROBLEMS:
+        if words in told:
+            return problem
+    if "SSL" in told or "certificate" in told:
+        return "its TLS is none that is accepted"
+    return ""
 
 
 def _code(error: DBAPIError) -> str:

@@ -52,6 +52,7 @@ from records.states import (
     RejectionReason,
     RequestState,
     ReviewDecision,
+    SiteBasis,
     Stage,
     StudyState,
     TallyKind,
@@ -82,12 +83,23 @@ class SiteCaller(Base):
     site_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sites.id"), index=True)
 
 
+class SiteSender(Base):
+    """A system whose orders, reports and messages belong to a site other than the first one."""
+
+    __tablename__ = "site_senders"
+
+    # As `plain_key` gives it: MSH-3 and MSH-4 as "RIS|NORTH", `meta.source`, an AE title, a name.
+    sender: Mapped[str] = mapped_column(primary_key=True)
+    site_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sites.id"), index=True)
+
+
 class Study(Base):
     """What arrived under one Study Instance UID, of one patient."""
 
     __tablename__ = "studies"
     __table_args__ = (
         vocabulary_check("state", StudyState),
+        vocabulary_check("site_basis", SiteBasis),
         # The sweep looks for quiet studies every few seconds.
         Index(
             "ix_studies_receiving",
@@ -168,6 +180,7 @@ class Study(Base):
     site_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("sites.id"), server_default=text(f"'{DEFAULT_SITE_ID}'::uuid")
     )
+    site_basis: Mapped[str] = mapped_column(server_default=SiteBasis.DEFAULT)
     # The newest primary request, so that a worklist needs no search for it.
     request_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("draft_requests.id", use_alter=True)
@@ -603,6 +616,7 @@ class Tally(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     kind: Mapped[str]
     name: Mapped[str]  # a listed state, a reason, a part or a bound; "" where there is one number
+    site_id: Mapped[uuid.UUID | None]  # of studies, by listed state; NULL of all other numbers
     number: Mapped[int] = mapped_column(BigInteger)
 
 

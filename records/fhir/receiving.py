@@ -30,6 +30,7 @@ from records.reports import receiving as reports
 from records.reports.receiving import ReportOutcome
 from records.settings import settings
 from records.states import Origin
+from records.workflow.sites import site_of_sender
 
 REFERENCED_TYPES = (
     "Patient",
@@ -286,6 +287,7 @@ def _write(
         entry.content,
         entry.incoming.version,
         order_id,
+        site_of_sender(session, sender),
     )
     if entry.row is None:
         return Written(row, WriteOutcome.CREATED)

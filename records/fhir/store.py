@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
 from records.database.fhir_tables import FhirResource
-from records.fhir.elements import Identifier, Json, read_identifiers
+from records.fhir.elements import Identifier, Json, ResourceError, read_identifiers
+from records.workflow.site_scope import is_visible, shows, visible_sites
 
 _NAMESPACE = uuid.UUID("0f2d4f3e-6c0e-5b8c-9a2e-6f5a6d1d7c11")
 """Of the ids that resources get here."""
@@ -21,15 +22,25 @@ _ORDER_TYPES = frozenset(("PLAC", "FILL"))
 
 
 def find(session: Session, kind: str, id_: str, *, to_write: bool = False) -> FhirResource | None:
-    """The resource of a type with an id here; None where there is none.
+    """The resource of a type with an id here; None where there is none that is shown.
 
     Args:
         session: the caller's transaction.
         kind: the type.
         id_: the id.
         to_write: whether the row is locked until the end of the transaction.
+
+    Raises:
+        ResourceError: it is to be written, and belongs to a site that the caller does not see.
     """
-    return session.get(FhirResource, (kind, id_), with_for_update=to_write or None)
+    row = session.get(FhirResource, (kind, id_), with_for_update=to_write or None)
+    if row is None or shows(row.site_id):
+        return row
+    if to_write:
+        raise ResourceError(
+            "the address belongs to another site: choose another id", kind, "conflict"
+        )
+    return None
 
 
 def find_by_keys(
@@ -45,6 +56,7 @@ def find_by_keys(
         .where(
             FhirResource.resource_type == kind,
             FhirResource.identifiers.op("&&")(cast(wanted, ARRAY(Text))),
+            is_visible(FhirResource.site_id),
         )
         .order_by(FhirResource.id)
     )
@@ -67,6 +79,7 @@ def save(
     content: Json,
     fhir_version: str,
     order_id: uuid.UUID | None,
+    site_id: uuid.UUID,
 ) -> tuple[FhirResource, bool]:
     """Keep a resource as it was sent, with a new version where it differs from the one before.
 
@@ -77,6 +90,7 @@ def save(
         content: the resource.
         fhir_version: by which models it was checked.
         order_id: the order that it made.
+        site_id: the site of its sender; one that is known keeps its site.
 
     Returns:
         The row, and whether it differs from before.
@@ -90,6 +104,7 @@ def save(
             identifiers=all_keys(content),
             content=kept,
             order_id=order_id,
+            site_id=site_id,
         )
         session.add(row)
     else:
@@ -125,8 +140,14 @@ def served_form(row: FhirResource) -> dict[str, Any]:
 
 
 def make_id(kind: str, keys: Sequence[str]) -> str:
-    """The id of a new resource: of its identifiers, or a new one where it has none."""
-    return str(uuid.uuid5(_NAMESPACE, f"{kind} {min(keys)}") if keys else uuid.uuid4())
+    """The id of a new resource: of its identifiers, or a new one where it has none.
+
+    What a program of one site sends has ids of its own: another site may know the same identifiers.
+    """
+    if not keys:
+        return str(uuid.uuid4())
+    own = " ".join(map(str, visible_sites() or ()))
+    return str(uuid.uuid5(_NAMESPACE, f"{own}{kind} {min(keys)}"))
 
 
 def sender_of(content: Json) -> str:

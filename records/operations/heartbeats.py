@@ -22,6 +22,7 @@ from records.errors import safe_text
 from records.settings import settings
 from records.states import TallyKind
 from records.telemetry import logger
+from records.tls import shown_certificates
 from records.workflow import tallies
 
 SILENT_SECONDS = 60.0
@@ -32,6 +33,9 @@ DEAD_SECONDS = 120.0
 
 BEAT_SECONDS = 10.0
 """Time between two heartbeats of a process."""
+
+CERTIFICATES = "certificates"
+"""The fact with the certificates that a process shows (`records.operations.certificates`)."""
 
 _STOP_SECONDS = 10.0
 """How long the end waits for a heartbeat that is being written."""
@@ -248,7 +252,12 @@ class HeartbeatThread:
                 return
 
     def _write(self) -> None:
-        facts = self._facts()
+        facts = dict(self._facts())
+        if shown := shown_certificates():
+            facts[CERTIFICATES] = [
+                {"purpose": one.purpose, "ends": one.ends.isoformat(), "problem": one.problem}
+                for one in shown
+            ]
         with _no_fork, unit_of_work() as session:
             record_heartbeat(session, self._part, facts)
 

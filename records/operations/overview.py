@@ -20,7 +20,7 @@ from records.operations.lights import Light, LightState, missing_parts, read_lig
 from records.operations.scrub import ScrubState, read_scrub_state
 from records.settings import settings
 from records.states import ENDED, Stage, VisibleState
-from records.workflow import requests, worklist
+from records.workflow import requests, site_scope, worklist
 from records.workflow.leases import worker_name
 
 MOVING = tuple(
@@ -59,14 +59,22 @@ class Workload:
     """How much there is to draft, and how long it will take.
 
     Attributes:
-        counts: studies in each visible state; every state is a key.
+        counts: studies in each visible state, of all sites; every state is a key.
         pace: how fast they are drafted.
-        oldest_waiting: arrival of the oldest study that is neither ended nor held.
+        oldest_waiting: arrival of the oldest study that is neither ended nor held, of the sites
+            that are shown.
+        shown_counts: those of `counts` that are of the sites that are shown; None is all.
     """
 
     counts: Mapping[VisibleState, int]
     pace: Pace
     oldest_waiting: dt.datetime | None
+    shown_counts: Mapping[VisibleState, int] | None = None
+
+    @property
+    def shown(self) -> Mapping[VisibleState, int]:
+        """Studies in each visible state, of the sites that are shown."""
+        return self.counts if self.shown_counts is None else self.shown_counts
 
     @property
     def total(self) -> int:
@@ -124,9 +132,18 @@ def count_open_messages(session: Session) -> int:
 
 
 def read_workload(session: Session, parts: Parts) -> Workload:
-    """Studies by state, the pace and the time left, or why there is none."""
-    counts = worklist.count_by_state(session)
-    return Workload(counts, read_pace(session, counts, parts), worklist.oldest_waiting(session))
+    """Studies by state, the pace and the time left, or why there is none.
+
+    Pace and time left are of the whole system, whatever is shown: all sites share its workers.
+    """
+    with site_scope.limited_to(None):
+        counts = worklist.count_by_state(session)
+    return Workload(
+        counts,
+        read_pace(session, counts, parts),
+        worklist.oldest_waiting(session),
+        None if site_scope.visible_sites() is None else worklist.count_by_state(session),
+    )
 
 
 def read_pace(session: Session, counts: Mapping[VisibleState, int], parts: Parts) -> Pace:

@@ -16,6 +16,7 @@ from records.database.order_tables import Order, OrderKey
 from records.orders.order import ReceivedOrder
 from records.received_text import clean_line
 from records.workflow.identifiers import KeyKind, make_keys, plain_key
+from records.workflow.site_scope import is_visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _read_known(session: Session, received: Sequence[ReceivedOrder]) -> list[_Kn
             Order.placer_order_number,
             Order.filler_order_number,
         )
-        .where(Order.id.in_(by_key))
+        .where(Order.id.in_(by_key), is_visible(Order.site_id))
         .order_by(Order.identity)
     )
     return [

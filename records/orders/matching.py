@@ -2,6 +2,10 @@
 
 Another study UID with the right accession number is usual: modalities make UIDs of their own. So an
 order's study UID alone never excludes a study.
+
+Accession numbers are unique by their issuer alone. So an order and a study that are known to be of
+different sites and share nothing but a number without an issuer are two examinations, unless the
+patient is the same one: then a person decides. Nothing is ever matched over a border between sites.
 """
 
 from __future__ import annotations
@@ -14,10 +18,10 @@ from sqlalchemy import and_, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.database.order_tables import Order, OrderKey, StudyOrder
-from records.database.tables import Study
-from records.states import EventKind, HoldReason, MatchState
-from records.workflow import events, holds
+from records.database.order_tables import Order, OrderChange, OrderKey, StudyOrder
+from records.database.tables import DEFAULT_SITE_ID, Study
+from records.states import EventKind, HoldReason, MatchState, OrderChangeKind
+from records.workflow import events, holds, study_sites
 from records.workflow.identifiers import KeyKind, make_keys, patient_ids, plain_key
 from records.workflow.patients import Patient
 from records.workflow.study_lookup import find_study_ids, is_of_patient, study_keys
@@ -69,6 +73,18 @@ def shared_key(order: Order, study: Study) -> KeyKind | None:
         shared = {key for key in shared if key[0] != KeyKind.ACCESSION}
     kinds = {kind for kind, _ in shared}
     return next((kind for kind in (KeyKind.ACCESSION, KeyKind.STUDY) if kind in kinds), None)
+
+
+def has_unique_key(order: Order, study: Study) -> bool:
+    """Whether an order and a study share a key that is unique in the world.
+
+    It is a study UID, or an accession number of which both give the same issuer.
+    """
+    issuers = {plain_key(order.accession_number_issuer), plain_key(study.accession_number_issuer)}
+    kinds = {kind for kind, _ in order_keys(order) & study_keys(study)}
+    return KeyKind.STUDY in kinds or (
+        KeyKind.ACCESSION in kinds and len(issuers) == 1 and issuers != {""}
+    )
 
 
 def hold_keys(session: Session, keys: Iterable[tuple[str, str]]) -> None:
@@ -165,9 +181,12 @@ def match(
 ) -> MatchState | None:
     """Keep whether an order counts for a study.
 
-    An order with the study's accession number that is for another patient opens a hold. What a
-    person decided stays, but for an order that was refused and now names the study's patient. A
-    match whose key is no longer shared ends, as after a correction of the accession number.
+    An order with the study's accession number that is for another patient opens a hold, and so does
+    one of another site, unless nothing but a number without an issuer points to the study: then the
+    timeline says so, and the order does not count. What a person decided stays, but for an order
+    that was refused and now names the study's patient. A match whose key is no longer shared ends,
+    as after a correction of the accession number. Where one of the two is known to be of a site,
+    the other one belongs to it, too.
 
     Args:
         session: the caller's transaction.
@@ -201,9 +220,16 @@ def match(
                 session, study.id, EventKind.ORDER, f"no longer its order: by {order.origin}"
             )
         return None
-    if known is not None and known.state == MatchState.REFUSED and not is_theirs:
+    is_foreign = study_sites.are_of_two_sites(study, order.site_id)
+    if known is not None and known.state == MatchState.REFUSED and (is_foreign or not is_theirs):
         return MatchState.REFUSED
-    state = MatchState.MATCHED if is_theirs else MatchState.MISMATCH
+    if is_foreign and not is_theirs and not has_unique_key(order, study):
+        state = MatchState.OTHER_SITE
+    elif is_foreign or not is_theirs:
+        state = MatchState.MISMATCH
+    else:
+        state = MatchState.MATCHED
+        _share_site(session, study, order)
     if known is not None and known.state == state:
         return state
     session.execute(
@@ -215,13 +241,29 @@ def match(
         )
     )
     if state is MatchState.MISMATCH:
-        holds.open_hold(
-            session, study.id, HoldReason.ORDER_MISMATCH, f"by {order.origin} from {order.sender}"
-        )
-    events.append_event(
-        session, study.id, EventKind.ORDER, f"{state.lower()}: order by {order.origin}"
-    )
+        detail = f"by {order.origin} from {order.sender}"
+        if is_foreign:
+            detail += ", which is of another site"
+        holds.open_hold(session, study.id, HoldReason.ORDER_MISMATCH, detail)
+    words = state.lower().replace("_", " ")
+    events.append_event(session, study.id, EventKind.ORDER, f"{words}: order by {order.origin}")
     return state
+
+
+def _share_site(session: Session, study: Study, order: Order) -> None:
+    """Let an order and its study belong to one site; the order's history says what it got."""
+    if not study_sites.share_site(session, study, order):
+        return
+    session.execute(
+        insert(OrderChange).values(
+            order_id=order.id,
+            kind=OrderChangeKind.CHANGED,
+            origin=order.origin,
+            sender=order.sender,
+            old_values={"site_id": str(DEFAULT_SITE_ID)},
+            new_values={"site_id": str(study.site_id)},
+        )
+    )
 
 
 def matched_orders(session: Session, study_id: uuid.UUID) -> Sequence[Order]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
@@ -17,12 +17,15 @@ from records.database.order_tables import (
     ReceivedMessage,
     StudyOrder,
 )
-from records.database.tables import Study
+from records.database.tables import DEFAULT_SITE_ID, Study
 from records.database.time_marks import TimeMark
 from records.errors import NotFound
-from records.orders.matching import order_patient
-from records.states import OrderStatus
+from records.orders.matching import COUNTING, order_patient
+from records.states import MatchState, OrderStatus
+from records.workflow import sites
 from records.workflow.identifiers import KeyKind, plain_key
+from records.workflow.site_lists import newest_visible
+from records.workflow.site_scope import is_visible, shows
 
 _SEARCHED = (KeyKind.ACCESSION, KeyKind.PATIENT, KeyKind.STUDY, KeyKind.VISIT)
 
@@ -43,12 +46,19 @@ class OrderRecord:
         changes: its history, oldest first.
         studies: the studies that it was matched with, and whether it counts for them.
         messages: the messages that brought it and are still kept, oldest first.
+        site_codes: the code of each site, by our id as text; the history has the ids.
     """
 
     order: Order
     changes: Sequence[OrderChange]
     studies: Sequence[tuple[StudyOrder, Study]]
     messages: Sequence[ReceivedMessage]
+    site_codes: Mapping[str, str]
+
+    @property
+    def site_code(self) -> str:
+        """The code of the site that the order belongs to."""
+        return self.site_codes[str(self.order.site_id)]
 
 
 def read_page(
@@ -85,9 +95,7 @@ def read_page(
     if after is not None:
         mark = TimeMark.parse(after)
         query = query.where(tuple_(Order.changed_at, Order.id) < tuple_(mark.at, mark.id))
-    rows = session.scalars(
-        query.order_by(Order.changed_at.desc(), Order.id.desc()).limit(limit + 1)
-    ).all()
+    rows = session.scalars(newest_visible(query, Order, Order.changed_at, limit + 1)).all()
     orders = rows[:limit]
     note_look(patients=[order_patient(order) for order in orders])
     is_last = len(rows) <= limit
@@ -103,7 +111,7 @@ def read_order(session: Session, order_id: uuid.UUID) -> OrderRecord:
         NotFound: there is no such order.
     """
     order = session.get(Order, order_id)
-    if order is None:
+    if order is None or not shows(order.site_id):
         raise NotFound("there is no such order")
     changes = session.scalars(
         select(OrderChange).where(OrderChange.order_id == order_id).order_by(OrderChange.id)
@@ -111,17 +119,23 @@ def read_order(session: Session, order_id: uuid.UUID) -> OrderRecord:
     message_ids = {change.message_id for change in changes if change.message_id is not None}
     messages = session.scalars(
         select(ReceivedMessage)
-        .where(ReceivedMessage.id.in_(message_ids))
+        .where(ReceivedMessage.id.in_(message_ids), is_visible(ReceivedMessage.site_id))
         .order_by(ReceivedMessage.received_at, ReceivedMessage.id)
     ).all()
     studies = session.execute(
         select(StudyOrder, Study)
         .join(Study, Study.id == StudyOrder.study_id)
-        .where(StudyOrder.order_id == order_id)
+        .where(StudyOrder.order_id == order_id, is_visible(Study.site_id))
         .order_by(StudyOrder.matched_at, Study.id)
     ).all()
     note_look(study_ids=[row[1].id for row in studies], patients=[order_patient(order)])
-    return OrderRecord(order, changes, [(row[0], row[1]) for row in studies], messages)
+    return OrderRecord(
+        order,
+        changes,
+        [(row[0], row[1]) for row in studies],
+        messages,
+        {str(site.id): site.code for site in sites.list_all(session)},
+    )
 
 
 def list_by_message(session: Session, message_id: uuid.UUID) -> list[uuid.UUID]:
@@ -129,18 +143,31 @@ def list_by_message(session: Session, message_id: uuid.UUID) -> list[uuid.UUID]:
     return sorted(
         set(
             session.scalars(
-                select(OrderChange.order_id).where(OrderChange.message_id == message_id)
+                select(OrderChange.order_id)
+                .join(Order, Order.id == OrderChange.order_id)
+                .where(OrderChange.message_id == message_id, is_visible(Order.site_id))
             )
         )
     )
 
 
 def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[tuple[StudyOrder, Order]]:
-    """The orders that a study was matched with, newest change first, with what was decided."""
+    """The orders that a study was matched with, newest change first, with what was decided.
+
+    An order of a site that is not shown is one of them where it counts, for the draft has its
+    texts, and where a person must decide about it and nothing says to which site it belongs.
+    """
     rows = session.execute(
         select(StudyOrder, Order)
         .join(Order, Order.id == StudyOrder.order_id)
-        .where(StudyOrder.study_id == study_id)
+        .where(
+            StudyOrder.study_id == study_id,
+            or_(
+                StudyOrder.state.in_(COUNTING),
+                is_visible(Order.site_id),
+                and_(StudyOrder.state == MatchState.MISMATCH, Order.site_id == DEFAULT_SITE_ID),
+            ),
+        )
         .order_by(Order.changed_at.desc(), Order.id.desc())
     ).all()
     note_look(patients=[order_patient(row[1]) for row in rows])

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, OrderChange, OrderKey
+from records.database.tables import DEFAULT_SITE_ID
 from records.errors import MessageError, NotFound
 from records.orders import effects, matching
 from records.orders.identities import order_number_keys, resolve_identities
@@ -22,6 +23,8 @@ from records.received_text import clean_line
 from records.states import OrderChangeKind, OrderStatus, Origin
 from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.patient_aliases import resolve_columns
+from records.workflow.site_scope import shows
+from records.workflow.sites import sites_of_senders
 from records.workflow.withdrawals import lock_study
 
 
@@ -101,11 +104,15 @@ def receive_orders(
         message_ids: for each order the row of `received_messages` that brought it; empty where no
             message did.
 
+    A new order belongs to the site of its sender (`records.workflow.sites`).
+
     Returns:
         What was done, in the sequence of `received`.
 
     Raises:
-        MessageError: nothing in one of them identifies an order or a patient.
+        MessageError: nothing in one of them identifies an order or a patient, or it is an order of
+            a site that the caller does not see.
+        NotAllowed: the caller does not see all sites, and the sender is of none that it sees.
     """
     for order in received:
         check_order(order)
@@ -116,8 +123,9 @@ def receive_orders(
     }
     matching.hold_keys(session, keys)
     received = resolve_identities(session, received)
+    sites = sites_of_senders(session, {order.sender for order in received})
     arrivals = [
-        _Arrival(order, message_id)
+        _Arrival(order, message_id, sites.get(order.sender, DEFAULT_SITE_ID))
         for order, message_id in zip(received, message_ids or [None] * len(received), strict=True)
     ]
     for rows in _rounds(arrivals):
@@ -143,11 +151,13 @@ class _Arrival:
     Attributes:
         received: as it was sent.
         message_id: the message that brought it.
+        site_id: the site of its sender.
         row, outcome: its row, and what was done; known once it is stored.
     """
 
     received: ReceivedOrder
     message_id: uuid.UUID | None
+    site_id: uuid.UUID
     row: Order = field(init=False)
     outcome: OrderOutcome = field(init=False)
 
@@ -212,6 +222,7 @@ def _store(session: Session, arrivals: Sequence[_Arrival]) -> None:
             "sender": clean_line(arrival.received.sender),
             "status": _STATUS[arrival.received.action],
             "sent_at": arrival.received.sent_at,
+            "site_id": arrival.site_id,
             **values,
         }
         for arrival, values in zip(arrivals, columns, strict=True)
@@ -231,11 +242,13 @@ def _store(session: Session, arrivals: Sequence[_Arrival]) -> None:
     for arrival, values in zip(arrivals, columns, strict=True):
         received = arrival.received
         arrival.row = rows[received.identity]
+        if not shows(arrival.row.site_id):
+            raise MessageError("a sender of this name has placed this order for another site")
         status = _STATUS[received.action]
         old: dict[str, Any] = {}
         new: dict[str, Any] = {}
         if received.identity not in created:
-            arrival.outcome, old, new = _update(session, arrival.row, received, values, status)
+            arrival.outcome, old, new = _update(session, arrival, values, status)
         elif status is OrderStatus.CANCELLED:
             arrival.outcome = OrderOutcome.CANCELLED
         else:
@@ -266,7 +279,7 @@ def get_order(session: Session, order_id: uuid.UUID) -> Order:
         NotFound: there is none.
     """
     order = session.get(Order, order_id)
-    if order is None:
+    if order is None or not shows(order.site_id):
         raise NotFound(f"no order has the id {order_id}")
     return order
 
@@ -313,13 +326,10 @@ def write_keys(session: Session, orders: Sequence[Order]) -> None:
 
 
 def _update(
-    session: Session,
-    order: Order,
-    received: ReceivedOrder,
-    columns: dict[str, Any],
-    status: OrderStatus,
+    session: Session, arrival: _Arrival, columns: dict[str, Any], status: OrderStatus
 ) -> tuple[OrderOutcome, dict[str, Any], dict[str, Any]]:
     """Change the row of an order that is known; what was done, and the columns before and now."""
+    order, received = arrival.row, arrival.received
     if order.sent_at and received.sent_at and received.sent_at < order.sent_at:
         return OrderOutcome.OUTDATED, {}, {}
     # A message may name an order by one of its numbers alone; the other one stays.
@@ -329,6 +339,8 @@ def _update(
         columns = {name: columns[name] for name in numbers}
     columns = {name: value for name, value in columns.items() if value or name not in numbers}
     columns["status"] = status
+    if order.site_id == DEFAULT_SITE_ID:  # its sender has been named meanwhile
+        columns["site_id"] = arrival.site_id
     changed = {name: value for name, value in columns.items() if getattr(order, name) != value}
     order.sent_at = received.sent_at or order.sent_at
     if not changed:
@@ -376,6 +388,10 @@ def note_change(
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: value.isoformat() if hasattr(value, "isoformat") else value
+        name: value.isoformat()
+        if hasattr(value, "isoformat")
+        else str(value)
+        if isinstance(value, uuid.UUID)
+        else value
         for name, value in values.items()
     }

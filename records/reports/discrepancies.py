@@ -215,7 +215,7 @@ def begin_check(session: Session, discrepancy_id: uuid.UUID, patient_id: str) ->
     finals = [report for report in list_by_study(session, study) if is_final(report)]
     later = [
         report
-        for report in list_reports(session, study.patient_id)
+        for report in list_reports(session, study)
         if is_final(report)
         and report not in finals
         and not _is_before(report.performed_on, study)

@@ -22,7 +22,7 @@ from records.reports.reading import list_by_study
 from records.reports.report import is_final
 from records.settings import settings
 from records.states import EndReason, EventKind, ReportStatus, RequestState, StudyState
-from records.workflow import requests, withdrawals
+from records.workflow import requests, study_sites, withdrawals
 
 _ENDED_BY_FINAL = (
     RequestState.WAITING,
@@ -62,6 +62,8 @@ def end_if_reported(session: Session, study: Study) -> bool:
         Whether the study's newest request is cancelled now.
     """
     reports = list_by_study(session, study)
+    for report in reports:
+        study_sites.share_site(session, study, report)
     differing_finals.ask_about_earlier(session, study, reports)
     for report in reports:
         if is_final(report) and not _asked_since(session, study, report):

@@ -18,7 +18,10 @@ from records.errors import NotFound
 from records.reports.report import patient_of
 from records.states import FINAL_STATUSES, EndReason, Origin, ReportStatus, RequestState
 from records.workflow.identifiers import KeyKind, patient_ids, plain_key
+from records.workflow.site_lists import newest_visible
+from records.workflow.site_scope import is_visible, shows
 from records.workflow.study_lookup import find_studies_of_patient, find_study_ids, is_of_patient
+from records.workflow.study_sites import are_of_two_sites
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,12 @@ def read_page(
             tuple_(ReceivedReport.received_at, ReceivedReport.id) < tuple_(mark.at, mark.id)
         )
     rows = session.scalars(
-        query.order_by(ReceivedReport.received_at.desc(), ReceivedReport.id.desc()).limit(limit + 1)
+        newest_visible(
+            query,
+            ReceivedReport,
+            ReceivedReport.received_at,
+            limit + 1,
+        )
     ).all()
     reports = rows[:limit]
     note_look(patients=[patient_of(report) for report in reports])
@@ -147,11 +155,11 @@ def read_report(session: Session, report_id: uuid.UUID) -> ReportRecord:
         NotFound: there is no such report.
     """
     report = session.get(ReceivedReport, report_id)
-    if report is None:
+    if report is None or not shows(report.site_id):
         raise NotFound("there is no such report")
     versions = session.scalars(
         select(ReceivedReport)
-        .where(ReceivedReport.identity == report.identity)
+        .where(ReceivedReport.identity == report.identity, is_visible(ReceivedReport.site_id))
         .order_by(ReceivedReport.received_at.desc(), ReceivedReport.id.desc())
     ).all()
     studies = _list_studies(session, report)
@@ -195,7 +203,12 @@ def _list_studies(session: Session, report: ReceivedReport) -> list[ReportStudy]
     studies = []
     for study_id in [*about, *sorted(others & prior_of.keys())]:
         study = session.get_one(Study, study_id)
-        if study_id in about and not is_of_patient(session, study, patient_of(report), ids):
+        if not shows(study.site_id):
+            continue
+        if study_id in about and (
+            are_of_two_sites(study, report.site_id)
+            or not is_of_patient(session, study, patient_of(report), ids)
+        ):
             continue
         request = session.get(DraftRequest, study.request_id) if study.request_id else None
         is_ended = (

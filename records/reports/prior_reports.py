@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order
 from records.database.report_tables import ReceivedReport, ReportKey
-from records.database.tables import Study
+from records.database.tables import DEFAULT_SITE_ID, Study
 from records.reports.own_outputs import has_warning
 from records.reports.prior_rule import EarlierReport, Examination
 from records.reports.report import patient_of
@@ -67,25 +67,32 @@ def read_patient_reports(session: Session, study: Study, orders: Sequence[Order]
         ),
         performed_on=study.study_date,
     )
-    received = list_reports(session, study.patient_id)
+    received = list_reports(session, study)
     signed = leave_out_copies(list_signed_reports(session, study), received)
     return PatientReports(examination, tuple(received), tuple(signed))
 
 
-def list_reports(session: Session, patient_id: str) -> Sequence[ReceivedReport]:
-    """The newest version of each report that names a patient id, whoever issued it.
+def list_reports(session: Session, study: Study) -> Sequence[ReceivedReport]:
+    """The newest version of each report that names a study's patient id, whoever issued it.
+
+    They are of the study's site or of the first site, which has what nobody is known to own: a
+    draft shows nothing of another site.
 
     Returns:
         Those of the newest examinations first, and MOST_REPORTS of them at most.
     """
-    if not patient_id.strip():
+    if not study.patient_id.strip():
         return ()
     keys = select(ReportKey.report_id).where(
-        ReportKey.kind == KeyKind.PATIENT, ReportKey.value == plain_key(patient_id)
+        ReportKey.kind == KeyKind.PATIENT, ReportKey.value == plain_key(study.patient_id)
     )
     return session.scalars(
         select(ReceivedReport)
-        .where(ReceivedReport.id.in_(keys), ReceivedReport.superseded_at.is_(None))
+        .where(
+            ReceivedReport.id.in_(keys),
+            ReceivedReport.superseded_at.is_(None),
+            ReceivedReport.site_id.in_((study.site_id, DEFAULT_SITE_ID)),
+        )
         .order_by(ReceivedReport.performed_on.desc(), ReceivedReport.id.desc())
         .limit(MOST_REPORTS)
     ).all()

@@ -18,12 +18,14 @@ from records.workflow import reviews
 from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.reviews import LatestReview
 from records.workflow.study_lookup import is_of_patient, study_keys
+from records.workflow.study_sites import are_of_two_sites
 
 
 def list_by_study(session: Session, study: Study) -> list[ReceivedReport]:
     """The reports that other systems made of a study, the newest first; no older versions.
 
-    A report with the study's accession number that is of another patient is none of them.
+    A report with the study's accession number that is of another patient or is known to be of
+    another site is none of them.
     """
     keys = sorted(study_keys(study))
     if not keys:
@@ -39,7 +41,8 @@ def list_by_study(session: Session, study: Study) -> list[ReceivedReport]:
     found = [
         report
         for report in reports
-        if is_of_patient(session, study, patient_of(report), patient_ids(report))
+        if not are_of_two_sites(study, report.site_id)
+        and is_of_patient(session, study, patient_of(report), patient_ids(report))
     ]
     note_look(patients=[patient_of(report) for report in found])
     return found

@@ -14,15 +14,18 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport, ReportKey
+from records.database.tables import DEFAULT_SITE_ID
 from records.errors import MessageError
 from records.received_text import clean_line
 from records.reports import addenda, finals
 from records.reports.own_outputs import is_own_output
 from records.reports.report import OutsideReport, patient_of
 from records.states import FINAL_STATUSES, EventKind, ReportStatus
-from records.workflow import events, later_studies
+from records.workflow import events, later_studies, study_sites
 from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.patient_aliases import resolve_columns
+from records.workflow.site_scope import shows
+from records.workflow.sites import site_of_sender
 from records.workflow.study_lookup import find_study_ids, is_of_patient
 from records.workflow.withdrawals import lock_study
 
@@ -57,7 +60,11 @@ class ReceivedReportResult:
 
 
 def receive_report(
-    session: Session, received: OutsideReport, message_id: uuid.UUID | None = None
+    session: Session,
+    received: OutsideReport,
+    message_id: uuid.UUID | None = None,
+    *,
+    asked_for: uuid.UUID = DEFAULT_SITE_ID,
 ) -> ReceivedReportResult:
     """Keep a report, or a newer version of one, and apply it to the studies that it is about.
 
@@ -70,9 +77,13 @@ def receive_report(
         session: the caller's transaction.
         received: the report as sent.
         message_id: the row of `received_messages` that brought it.
+        asked_for: the site of the study that it came with or was asked for; a new report belongs to
+            it where the site of its sender is not known.
 
     Raises:
-        MessageError: nothing in it identifies a report or a patient. Nothing was written.
+        MessageError: nothing in it identifies a report or a patient, or it is a report of a site
+            that the caller does not see. Nothing was written.
+        NotAllowed: the caller does not see all sites, and the sender is of none that it sees.
     """
     if is_own_output(session, received):
         return ReceivedReportResult(None, ReportOutcome.OWN, ())
@@ -83,7 +94,10 @@ def receive_report(
     columns["performed_on"] = _plain_moment(columns["performed_on"])
     if not columns["text"].strip():
         columns["text"] = _join_sections(columns["findings"], columns["impression"])
+    site_id = site_of_sender(session, received.sender, asked_for)
     parent = addenda.find_parent(session, identity, columns)
+    if parent is not None:
+        _check_visible(parent)
     if parent and (done := _change_addenda(session, parent, identity, columns, message_id)):
         return done
     waiting: list[addenda.Addendum] = []
@@ -98,6 +112,9 @@ def receive_report(
             waiting += addenda.take_waiting(session, identity, columns)
         columns = addenda.add(columns, [*(current.addenda if current else ()), *waiting])
         if current is not None:
+            _check_visible(current)
+            if current.site_id != DEFAULT_SITE_ID:  # as a report of this sender came before
+                site_id = current.site_id
             if unchanged := _compare(current, columns):
                 return ReceivedReportResult(current.id, unchanged, ())
             if received.status is ReportStatus.CANCELLED:
@@ -113,6 +130,7 @@ def receive_report(
                 origin=received.origin,
                 sender=clean_line(received.sender),
                 message_id=message_id,
+                site_id=site_id,
                 **columns,
             )
             .on_conflict_do_nothing(
@@ -151,7 +169,10 @@ def _change_addenda(
     if status is ReportStatus.PRELIMINARY or changed is None:
         return ReceivedReportResult(parent.id, ReportOutcome.UNCHANGED, ())
     findings, impression, text = addenda.without_addenda(parent)
-    kept = {name: getattr(parent, name) for name in (*columns, "identity", "origin", "sender")}
+    kept = {
+        name: getattr(parent, name)
+        for name in (*columns, "identity", "origin", "sender", "site_id")
+    }
     kept |= {"findings": findings, "impression": impression, "text": text}
     alone = session.scalar(
         select(ReceivedReport)
@@ -168,11 +189,17 @@ def _change_addenda(
     return ReceivedReportResult(report.id, ReportOutcome.CORRECTED, tuple(studies))
 
 
+def _check_visible(report: ReceivedReport) -> None:
+    if not shows(report.site_id):
+        raise MessageError("a sender of this name has sent this report for another site")
+
+
 def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
     """Let a report that is new or has changed take effect on the studies that it is about.
 
     Returns:
-        These studies. One with its accession number that is of another patient is none of them.
+        These studies. One with its accession number that is of another patient or is known to be of
+        another site is none of them.
     """
     ids = patient_ids(report)
     ours = []
@@ -180,6 +207,15 @@ def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
         study = lock_study(session, study_id)
         if not is_of_patient(session, study, patient_of(report), ids):
             continue
+        if study_sites.are_of_two_sites(study, report.site_id):
+            events.append_event(
+                session,
+                study_id,
+                EventKind.REPORT_RECEIVED,
+                f"a report of another site names it, and does not count: by {report.origin}",
+            )
+            continue
+        study_sites.share_site(session, study, report)
         ours.append(study_id)
         events.append_event(
             session,

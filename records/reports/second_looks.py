@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, exists, func, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -33,6 +33,7 @@ from records.states import (
     DiscrepancyState,
     InstanceState,
 )
+from records.workflow.site_scope import is_of_site, shows, visible_sites
 
 OFFER_MINUTES = 15
 """So long a question that was asked is asked of nobody else."""
@@ -183,7 +184,9 @@ def read_page(
         NotAllowed: `after` is not a mark that this function gave.
     """
     query = select(Discrepancy, Study).join(Study, Study.id == Discrepancy.study_id)
-    query = query.where(Discrepancy.side == side, Discrepancy.state == state)
+    query = query.where(
+        Discrepancy.side == side, Discrepancy.state == state, is_of_site(Study.site_id)
+    )
     if campaign_id is not None:
         query = query.where(Discrepancy.campaign_id == campaign_id)
     if observation:
@@ -212,7 +215,7 @@ def read_record(session: Session, discrepancy_id: uuid.UUID) -> DiscrepancyRecor
         NotFound: there is no such discrepancy.
     """
     discrepancy = session.get(Discrepancy, discrepancy_id)
-    if discrepancy is None:
+    if discrepancy is None or not _is_shown(session, discrepancy):
         raise NotFound("there is no such discrepancy")
     note_look(study_ids=[discrepancy.study_id])
     return DiscrepancyRecord(
@@ -239,6 +242,8 @@ def read_budget(session: Session) -> Budget:
 
 def read_counts(session: Session, campaign_id: uuid.UUID | None = None) -> SecondLookCounts:
     """How many discrepancies there are, by side and state; the numbers are kept, not counted.
+
+    They are of all sites, as the budget of reads is; those of a campaign are of its site.
 
     Args:
         session: the caller's transaction.
@@ -297,6 +302,7 @@ def ask_next(session: Session) -> BlindQuestion | None:
                 # The errors of the model are listed for more findings than a draft alone is listed
                 # for. A question about one of those would tell who says it.
                 IS_ASKED,
+                *_of_shown_study(),
                 or_(
                     Discrepancy.offered_until.is_(None),
                     Discrepancy.offered_until < func.clock_timestamp(),
@@ -330,7 +336,7 @@ def read_question(session: Session, discrepancy_id: uuid.UUID) -> BlindQuestion:
         NotFound: there is no such question, or it is not open any more.
     """
     discrepancy = session.get(Discrepancy, discrepancy_id)
-    if discrepancy is None or not _is_question(discrepancy):
+    if discrepancy is None or not _is_question(discrepancy) or not _is_shown(session, discrepancy):
         raise NotFound("there is no such question, or it is answered already")
     return _question(session, discrepancy)
 
@@ -356,13 +362,22 @@ def answer(session: Session, discrepancy_id: uuid.UUID, verdict: DiscrepancyStat
     _refuse_beyond_budget(read_budget(session))
     read = session.scalar(
         update(Discrepancy)
-        .where(Discrepancy.id == discrepancy_id, Discrepancy.state.in_(_ANSWERABLE), IS_ASKED)
+        .where(
+            Discrepancy.id == discrepancy_id,
+            Discrepancy.state.in_(_ANSWERABLE),
+            IS_ASKED,
+            *_of_shown_study(),
+        )
         .values(state=verdict, read_at=func.clock_timestamp(), offered_until=None)
         .returning(Discrepancy.id)
     )
     if read is None:
         discrepancy = session.get(Discrepancy, discrepancy_id)
-        if discrepancy is None or discrepancy.observation not in SECOND_LOOK_FINDINGS:
+        if (
+            discrepancy is None
+            or discrepancy.observation not in SECOND_LOOK_FINDINGS
+            or not _is_shown(session, discrepancy)
+        ):
             raise NotFound("there is no such question")
         if discrepancy.state in VERDICTS:
             raise NotAllowed("this question was answered before, and a read is counted once")
@@ -371,6 +386,17 @@ def answer(session: Session, discrepancy_id: uuid.UUID, verdict: DiscrepancyStat
 
 
 _ANSWERABLE = (DiscrepancyState.OPEN, DiscrepancyState.UNCHECKED)
+
+
+def _of_shown_study() -> list[ColumnElement[bool]]:
+    """The condition that a discrepancy is of a study that is shown; none where all are."""
+    if visible_sites() is None:
+        return []
+    return [exists().where(Study.id == Discrepancy.study_id, is_of_site(Study.site_id))]
+
+
+def _is_shown(session: Session, discrepancy: Discrepancy) -> bool:
+    return shows(session.get_one(Study, discrepancy.study_id).site_id)
 
 
 def _is_question(discrepancy: Discrepancy) -> bool:

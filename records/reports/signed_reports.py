@@ -20,7 +20,7 @@ from records.reports.differing_finals import say_the_same
 from records.reports.own_outputs import has_warning
 from records.reports.prior_rule import CHEST, EarlierReport, Examination
 from records.reports.report import is_final
-from records.states import Decision, ReviewDecision
+from records.states import Decision, ReviewDecision, SiteBasis
 from records.workflow.identifiers import make_keys, plain_key
 from records.workflow.patients import Patient
 from records.workflow.study_lookup import study_keys
@@ -70,6 +70,8 @@ class SignedReport:
 def list_signed_reports(session: Session, study: Study) -> list[SignedReport]:
     """The reports that were signed of other studies under a study's patient id.
 
+    The studies are of its site, or of the first site only because nothing says whose they are.
+
     Returns:
         Those of the newest studies first, and MOST_REPORTS of them at most.
     """
@@ -84,6 +86,7 @@ def list_signed_reports(session: Session, study: Study) -> list[SignedReport]:
         .where(
             func.upper(Study.patient_id.collate("C")) == plain_key(study.patient_id),
             Study.id != study.id,
+            (Study.site_id == study.site_id) | (Study.site_basis == SiteBasis.DEFAULT),
             is_signed,
         )
         .order_by(Study.study_date.desc(), Study.id.desc())

@@ -536,6 +536,7 @@ _STATEMENTS: tuple[tuple[str, str], ...] = (
         "DELETE FROM study_orders WHERE study_id = ANY (:studies) OR order_id = ANY (:orders)",
     ),
     ("holds", "DELETE FROM holds WHERE study_id = ANY (:studies)"),
+    ("emergency_accesses", "DELETE FROM emergency_accesses WHERE study_id = ANY (:studies)"),
     ("reviews", "DELETE FROM reviews WHERE study_id = ANY (:studies)"),
     ("studies", "UPDATE studies SET request_id = NULL WHERE id = ANY (:studies)"),
     ("draft_requests", "UPDATE draft_requests SET draft_id = NULL WHERE study_id = ANY (:studies)"),

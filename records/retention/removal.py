@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -25,9 +25,9 @@ from records.database.session import database_time, interval, unit_of_work
 from records.database.tables import Draft, DraftRequest, Hold, Instance, Review, Study
 from records.failpoints import failpoint
 from records.operations import scrub
-from records.retention.rules import CountedFrom, instance_days
+from records.retention.rules import CountedFrom
+from records.retention.site_days import SiteDays, read_site_days
 from records.retention.walks import claim_walk
-from records.settings import Settings, settings
 from records.states import (
     CAMPAIGN_ENDED,
     CAMPAIGN_MOVING,
@@ -90,6 +90,7 @@ class StudyFacts:
     """What decides whether the files of a study may go.
 
     Attributes:
+        site_id: the site whose rules hold for it.
         state: its state of arrival.
         request: state and end reason of its newest primary request.
         request_ended_at: when that request came into its state.
@@ -100,6 +101,7 @@ class StudyFacts:
     """
 
     study_id: uuid.UUID
+    site_id: uuid.UUID
     state: StudyState
     request: tuple[RequestState, str] | None
     request_ended_at: dt.datetime | None
@@ -125,13 +127,13 @@ class Removed:
     size: int
 
 
-def judge(facts: StudyFacts, now: dt.datetime, config: Settings) -> Due | KeptBecause:
+def judge(facts: StudyFacts, now: dt.datetime, site_days: SiteDays) -> Due | KeptBecause:
     """Decide about the files of one study.
 
     Args:
         facts: what is known of it.
         now: the database's clock.
-        config: the settings.
+        site_days: the days of every site.
     """
     if facts.state is not StudyState.COMPLETE:
         return KeptBecause.RECEIVING
@@ -155,7 +157,7 @@ def judge(facts: StudyFacts, now: dt.datetime, config: Settings) -> Due | KeptBe
         (CountedFrom.DRAFT, drafted_at),
         (CountedFrom.ARRIVAL, undrafted_at),
     ):
-        days = instance_days(counted_from, config=config)
+        days = site_days.of_films(counted_from, facts.site_id)
         if at is None or days is None:
             continue
         days_known = True
@@ -165,18 +167,6 @@ def judge(facts: StudyFacts, now: dt.datetime, config: Settings) -> Due | KeptBe
     if not days_known and signed_at is None and drafted_at is None:
         return KeptBecause.NOT_DRAFTED
     return KeptBecause.NOT_DUE
-
-
-def least_days(config: Settings) -> float | None:
-    """The days of the shortest rule of instances; None where all are kept for ever.
-
-    An object that came later is of no study that is due: draft and signature came after it.
-    """
-    days = [instance_days(counted_from, config=config) for counted_from in _COUNTED_FROM]
-    return min((some for some in days if some is not None), default=None)
-
-
-_COUNTED_FROM = (CountedFrom.SIGNATURE, CountedFrom.DRAFT, CountedFrom.ARRIVAL)
 
 
 def list_stored(
@@ -226,6 +216,7 @@ def read_facts(session: Session, study_ids: Sequence[uuid.UUID]) -> list[StudyFa
     query = (
         select(
             Study.id,
+            Study.site_id,
             Study.state,
             DraftRequest.state,
             DraftRequest.reason,
@@ -263,13 +254,13 @@ def read_facts(session: Session, study_ids: Sequence[uuid.UUID]) -> list[StudyFa
         KeptBecause.IN_CAMPAIGN,
         KeptBecause.SECOND_LOOK,
     )
-    for id_, state, request, reason, changed_at, stored, drafted, signed, *flags in session.execute(
-        query
-    ):
+    for row in session.execute(query):
+        id_, site_id, state, request, reason, changed_at, stored, drafted, signed, *flags = row
         if stored is not None:
             facts.append(
                 StudyFacts(
                     id_,
+                    site_id,
                     StudyState(state),
                     None if request is None else (RequestState(request), reason),
                     changed_at,
@@ -330,9 +321,7 @@ def _in_campaigns() -> list[Select[tuple[int]]]:
     return [rows.where(is_open, waits, by).correlate(Study) for by in named] + [walks]
 
 
-def remove_bytes(
-    session: Session, study_id: uuid.UUID, config: Settings
-) -> Removed | KeptBecause | None:
+def remove_bytes(session: Session, study_id: uuid.UUID) -> Removed | KeptBecause | None:
     """Note that the files of a study are removed, and queue them, where a rule says so.
 
     The study is locked first, as everybody does who changes one. Neither it nor its requests are
@@ -354,7 +343,7 @@ def remove_bytes(
     facts = read_facts(session, [study_id])
     if not facts:
         return None
-    verdict = judge(facts[0], database_time(session), config)
+    verdict = judge(facts[0], database_time(session), read_site_days(session))
     if isinstance(verdict, KeptBecause):
         return verdict
     was_damaged = exists().where(Instance.study_id == study_id, Instance.damage.is_not(None))
@@ -393,11 +382,11 @@ def take_step(blobs: Blobs, *, begin: bool = False) -> bool:
     Raises:
         DatabaseDown: PostgreSQL does not answer; the next step goes on.
     """
-    config = settings()
-    days = least_days(config)
-    if days is None:
-        return False
     with unit_of_work() as session:
+        site_days = read_site_days(session)
+        days = site_days.least_of_films()
+        if days is None:
+            return False
         walk = claim_walk(session, RetentionWalkRule.INSTANCES, ROUND_SECONDS, begin=begin)
         if walk is None:
             return False
@@ -408,12 +397,12 @@ def take_step(blobs: Blobs, *, begin: bool = False) -> bool:
         due = [
             facts.study_id
             for facts in read_facts(session, study_ids)
-            if isinstance(judge(facts, now, config), Due)
+            if isinstance(judge(facts, now, site_days), Due)
         ]
     for study_id in due:
         # One transaction each: nobody holds the lock of one study and waits for another one's.
         with unit_of_work() as session:
-            removed = remove_bytes(session, study_id, config)
+            removed = remove_bytes(session, study_id)
             if isinstance(removed, Removed):
                 _count(session, removed)
         failpoint("after-removal-rows")
@@ -446,27 +435,39 @@ class Outlook:
     """What a round would remove, and why other files stay.
 
     Attributes:
-        studies: studies that would lose their files, by rule.
+        due: studies that would lose their files, by rule and its days.
         files: how many files that are.
         size: their bytes.
         kept: studies that a rule might be about by their age, and that keep their files.
     """
 
-    studies: dict[CountedFrom, int]
-    files: int
-    size: int
-    kept: dict[KeptBecause, int]
+    due: dict[Due, int] = field(default_factory=dict)
+    files: int = 0
+    size: int = 0
+    kept: dict[KeptBecause, int] = field(default_factory=dict)
+
+    @property
+    def studies(self) -> dict[CountedFrom, int]:
+        """Studies that would lose their files, by what the rule counts from."""
+        found: dict[CountedFrom, int] = {}
+        for due, number in self.due.items():
+            found[due.counted_from] = found.get(due.counted_from, 0) + number
+        return found
 
 
-def foresee(config: Settings | None = None) -> Outlook:
+def foresee(site_id: uuid.UUID | None = None) -> Outlook:
     """Walk over everything, and change nothing.
+
+    Args:
+        site_id: count studies of this site alone; None counts those of all.
 
     Raises:
         DatabaseDown: PostgreSQL does not answer.
     """
-    config = config or settings()
-    outlook = Outlook({}, 0, 0, {})
-    days = least_days(config)
+    outlook = Outlook()
+    with unit_of_work() as session:
+        site_days = read_site_days(session)
+    days = site_days.least_of_films()
     if days is None:
         return outlook
     after = None
@@ -479,11 +480,12 @@ def foresee(config: Settings | None = None) -> Outlook:
             due = []
             for facts in read_facts(session, list(dict.fromkeys(new))):
                 seen.add(facts.study_id)
-                verdict = judge(facts, now, config)
+                if site_id is not None and facts.site_id != site_id:
+                    continue
+                verdict = judge(facts, now, site_days)
                 if isinstance(verdict, Due):
                     due.append(facts.study_id)
-                    rule = verdict.counted_from
-                    outlook.studies[rule] = outlook.studies.get(rule, 0) + 1
+                    outlook.due[verdict] = outlook.due.get(verdict, 0) + 1
                 else:
                     outlook.kept[verdict] = outlook.kept.get(verdict, 0) + 1
             files, size = session.execute(

@@ -1,7 +1,8 @@
 """What is kept, where it is, and for how long: every kind of bytes and rows, as data.
 
-A rule counts from something that is known of a study, and its days are a setting. What has no
-setting is kept for ever, or has another end, which `ends` says.
+A rule counts from something that is known of a study, and its days are a setting, from which a site
+may differ (`records.retention.site_days`). What has no setting is kept for ever, or has another
+end, which `ends` says.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from records.settings import Settings, settings
+from records.states import SiteRule
 
 
 class Kept(StrEnum):
@@ -146,44 +148,46 @@ RULES: tuple[Rule, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A rule and its days at a site; `days` is None where it is kept for ever."""
+    """A rule and its days; `days` is None where it is kept for ever."""
 
     rule: Rule
     days: float | None
 
 
-def find_days(rule: Rule, site: str = "", config: Settings | None = None) -> float | None:
-    """How many days a rule keeps things at a site; None for ever.
+RULES_OF_SITES: dict[SiteRule, Rule] = {
+    name: next(rule for rule in RULES if rule.setting == setting)
+    for name, setting in (
+        (SiteRule.SIGNED, "retention_signed_days"),
+        (SiteRule.DRAFTED, "retention_drafted_days"),
+        (SiteRule.UNDRAFTED, "retention_undrafted_days"),
+        (SiteRule.PREPARED, "retention_prepared_days"),
+    )
+}
+"""The rules that a site may have otherwise: those of what belongs to a study.
+
+What is kept for ever, what a listener refused and what is half received is the same for all sites.
+"""
+
+
+def find_days(rule: Rule, config: Settings | None = None) -> float | None:
+    """How many days the settings let a rule keep things; None for ever.
 
     Args:
         rule: one of `RULES`.
-        site: the site's code. All sites have the same days today, and this is the one place where
-            a site's own would be looked up.
         config: the settings; None takes those of this process.
     """
-    del site
     if not rule.setting:
         return None
     value = float(getattr(config or settings(), rule.setting))
     return value * rule.days_of_setting or None
 
 
-def list_periods(site: str = "", config: Settings | None = None) -> Sequence[Period]:
-    """All rules, each with its days at a site."""
-    return [Period(rule, find_days(rule, site, config)) for rule in RULES]
+def list_periods(config: Settings | None = None) -> Sequence[Period]:
+    """All rules, each with the days of the settings."""
+    return [Period(rule, find_days(rule, config)) for rule in RULES]
 
 
-def instance_days(
-    counted_from: CountedFrom, site: str = "", config: Settings | None = None
-) -> float | None:
-    """The days of the rule of instances that counts from this; None keeps them for ever."""
-    for rule in RULES:
-        if rule.kept is Kept.INSTANCES and rule.counted_from is counted_from:
-            return find_days(rule, site, config)
-    raise ValueError(f"no rule of instances counts from {counted_from}")
-
-
-def days_of(kept: Kept, site: str = "", config: Settings | None = None) -> float | None:
-    """The days of the one rule for this kind of thing; None keeps it for ever."""
+def days_of(kept: Kept, config: Settings | None = None) -> float | None:
+    """The days of the settings for this kind of thing, which has one rule; None is for ever."""
     (rule,) = (rule for rule in RULES if rule.kept is kept)
-    return find_days(rule, site, config)
+    return find_days(rule, config)

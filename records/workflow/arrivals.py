@@ -11,8 +11,9 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.database.tables import Instance, Series, Study
-from records.states import Comparison, InstanceState, Priority
+from records.database.campaign_tables import Campaign, CampaignStudy
+from records.database.tables import DEFAULT_SITE_ID, Instance, Series, Study
+from records.states import CampaignStudyState, Comparison, InstanceState, Priority, SiteBasis
 from records.workflow import sites
 from records.workflow.corrections import SHOWN_COLUMNS
 from records.workflow.patients import Patient
@@ -81,6 +82,15 @@ class ReceivedInstance:
 
 def lock_or_create_study(session: Session, arrived: ReceivedInstance) -> Study:
     """The study's row, locked; created where it is new."""
+    known = (
+        select(Study)
+        .where(Study.study_instance_uid == arrived.study_instance_uid)
+        .with_for_update(key_share=True)
+    )
+    study = session.scalar(known)
+    if study is not None:
+        return study
+    site = _site_of_campaign(session, arrived.study_instance_uid)
     session.execute(
         insert(Study)
         .values(
@@ -88,15 +98,28 @@ def lock_or_create_study(session: Session, arrived: ReceivedInstance) -> Study:
             **arrived.sent,
             priority=arrived.priority,
             calling_ae=arrived.calling_ae,
-            site_id=sites.site_of_caller(session, arrived.calling_ae),
+            **sites.columns_for_caller(
+                session,
+                arrived.calling_ae,
+                (site, SiteBasis.CAMPAIGN) if site else (DEFAULT_SITE_ID, SiteBasis.DEFAULT),
+            ),
         )
         .on_conflict_do_nothing(index_elements=["study_instance_uid"])
     )
-    return session.scalars(
-        select(Study)
-        .where(Study.study_instance_uid == arrived.study_instance_uid)
-        .with_for_update(key_share=True)
-    ).one()
+    return session.scalars(known).one()
+
+
+def _site_of_campaign(session: Session, study_instance_uid: str) -> uuid.UUID | None:
+    """The site of the campaign that is fetching a study; None where none of one site is."""
+    return session.scalar(
+        select(Campaign.site_id)
+        .join(CampaignStudy, CampaignStudy.campaign_id == Campaign.id)
+        .where(
+            CampaignStudy.study_instance_uid == study_instance_uid,
+            CampaignStudy.study_instance_uid != "",
+            CampaignStudy.state == CampaignStudyState.PULLING,
+        )
+    )
 
 
 def insert_instance(

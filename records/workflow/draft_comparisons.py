@@ -33,6 +33,7 @@ from records.database.discrepancy_tables import DraftComparison, DraftComparison
 from records.database.tables import Draft, Study
 from records.errors import NotAllowed, NotFound
 from records.states import Agreement, Purpose
+from records.workflow.site_scope import is_of_site, shows
 
 FOLD_ABOVE = 2_000
 """So many parts of the counts are worth folding: 57 numbers of some pairs of bundles."""
@@ -327,7 +328,7 @@ def read_page(
     query = (
         select(DraftComparison, Study)
         .join(Study, Study.id == DraftComparison.study_id)
-        .where(*_rows_of(of))
+        .where(*_rows_of(of), is_of_site(Study.site_id))
     )
     if after is not None:
         last = session.get(DraftComparison, _parse_mark(after))
@@ -352,12 +353,13 @@ def read_record(session: Session, comparison_id: int) -> ComparisonRecord:
     """
     is_id = 0 < comparison_id < 2**63
     comparison = session.get(DraftComparison, comparison_id) if is_id else None
-    if comparison is None:
+    study = session.get_one(Study, comparison.study_id) if comparison is not None else None
+    if comparison is None or study is None or not shows(study.site_id):
         raise NotFound("there is no such comparison of drafts")
     note_look(study_ids=[comparison.study_id])
     return ComparisonRecord(
         comparison,
-        session.get_one(Study, comparison.study_id),
+        study,
         session.get_one(Draft, comparison.first_draft_id),
         session.get_one(Draft, comparison.second_draft_id),
     )

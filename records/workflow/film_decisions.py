@@ -176,7 +176,9 @@ def _split(session: Session, study: Study, asides: Sequence[Instance]) -> None:
                 study_instance_uid=f"2.25.{uuid.uuid4().int}",
                 priority=study.priority,
                 calling_ae=aside.calling_ae,
-                site_id=sites.site_of_caller(session, aside.calling_ae),
+                **sites.columns_for_caller(
+                    session, aside.calling_ae, (study.site_id, study.site_basis)
+                ),
                 revision=1,
                 split_from=study.id,
                 **aside.sent,

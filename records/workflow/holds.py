@@ -13,7 +13,7 @@ from records.audit.looks import note_look
 from records.database.tables import Hold, Study
 from records.states import Decision, EventKind, HoldReason
 from records.workflow import events
-from records.workflow.site_scope import is_visible, visible_sites
+from records.workflow.site_scope import is_of_site, visible_sites
 
 
 def open_hold(session: Session, study_id: uuid.UUID, reason: HoldReason, detail: str) -> None:
@@ -43,7 +43,7 @@ def list_open(
     """The open holds of all studies, oldest first."""
     query = select(Hold).where(Hold.decision.is_(None))
     if visible_sites() is not None:
-        query = query.where(exists().where(Study.id == Hold.study_id, is_visible(Study.site_id)))
+        query = query.where(exists().where(Study.id == Hold.study_id, is_of_site(Study.site_id)))
     if reason is not None:
         query = query.where(Hold.reason == reason)
     rows = session.scalars(query.order_by(Hold.opened_at, Hold.id).limit(limit)).all()

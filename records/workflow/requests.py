@@ -40,6 +40,7 @@ from records.states import (
 )
 from records.workflow import events, leases
 from records.workflow.leases import Lease
+from records.workflow.site_scope import is_of_site
 
 _KEPT_BY_DRAFT = ["views", "left_out", "notes", "indication", "indication_source", "indications"]
 """What a draft copies from the provenance of its request."""
@@ -375,7 +376,9 @@ def _retriable(
     conditions: list[ColumnElement[bool]] = [
         DraftRequest.state.in_(states),
         # A subquery for each row: an EXISTS might be planned to read all studies.
-        select(Study.request_id).where(Study.id == DraftRequest.study_id).scalar_subquery()
+        select(Study.request_id)
+        .where(Study.id == DraftRequest.study_id, is_of_site(Study.site_id))
+        .scalar_subquery()
         == DraftRequest.id,
     ]
     if reason is not None:

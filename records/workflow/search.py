@@ -15,6 +15,8 @@ its groups (`records.database.search_forms`).
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +72,20 @@ class Matches:
     study_ids: list[uuid.UUID]
     exact: bool
     capped: bool
+
+
+def find_exactly(session: Session, typed: str) -> Sequence[Study]:
+    """The studies with exactly this patient id, accession number or Study Instance UID, or our id.
+
+    They are MATCHES + 1 at most, the newest first, of all sites that are shown.
+    """
+    with suppress(ValueError):  # a DICOM UID is no UUID
+        ours = select(Study).where(Study.id == uuid.UUID(typed), is_visible(Study.site_id))
+        if found := session.scalars(ours).all():
+            return found
+    newest = (Study.first_received_at.desc(), Study.id.desc())
+    equal = select(Study).where(Study.id.in_(_equal(typed)))
+    return session.scalars(equal.order_by(*newest).limit(MATCHES + 1)).all()
 
 
 def find_studies(session: Session, typed: str) -> Matches:

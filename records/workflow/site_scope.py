@@ -1,6 +1,8 @@
 """To which sites the present work is limited.
 
 The web server limits what it answers to the visitor's sites. Parts and commands are not limited.
+Studies of a patient who was opened in an emergency are shown besides (`records.emergency_grants`):
+where one is asked for and where one is searched for, and in no list that somebody only browses.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from sqlalchemy import (
     any_,
     exists,
     literal,
+    or_,
     select,
     true,
 )
 from sqlalchemy.orm import Session
 
-from records.database.tables import Site
+from records.database.tables import Site, Study, WorklistEntry
+from records.emergency_grants import granted_studies
 
 _current: ContextVar[tuple[uuid.UUID, ...] | None] = ContextVar("_current", default=None)
 
@@ -43,11 +47,34 @@ def limited_to(site_ids: Collection[uuid.UUID] | None) -> Iterator[None]:
         _current.reset(token)
 
 
-def is_visible(site_id: SQLColumnExpression[uuid.UUID]) -> ColumnElement[bool]:
+def is_visible(
+    site_id: SQLColumnExpression[uuid.UUID] | SQLColumnExpression[uuid.UUID | None],
+) -> ColumnElement[bool]:
     """The condition that a row is of a site whose studies are shown.
 
+    Of studies and of entries of the worklist, those that were opened in an emergency are, too.
+
     Args:
-        site_id: the column with the site.
+        site_id: the column with the site, of a table and no alias. A row without one is for who
+            sees every site.
+    """
+    condition = is_of_site(site_id)
+    study_ids = granted_studies() if visible_sites() is not None else frozenset()
+    if not study_ids:
+        return condition
+    table = getattr(getattr(site_id, "expression", site_id), "table", None)
+    for study_id, of in ((Study.id, Study), (WorklistEntry.study_id, WorklistEntry)):
+        if table is of.__table__:
+            return or_(condition, study_id == any_(literal(sorted(study_ids), ARRAY(Uuid))))
+    return condition
+
+
+def is_of_site(
+    site_id: SQLColumnExpression[uuid.UUID] | SQLColumnExpression[uuid.UUID | None],
+) -> ColumnElement[bool]:
+    """As `is_visible`, without what was opened in an emergency.
+
+    It is for lists that one browses, for numbers, and for what changes something.
     """
     sites = visible_sites()
     if sites is None:
@@ -59,6 +86,11 @@ def shows(site_id: uuid.UUID) -> bool:
     """Whether the studies of a site are shown."""
     sites = visible_sites()
     return sites is None or site_id in sites
+
+
+def shows_study(study: Study) -> bool:
+    """Whether a study is shown: for its site, or because it was opened in an emergency."""
+    return shows(study.site_id) or study.id in granted_studies()
 
 
 def reduce(session: Session, site_ids: Collection[uuid.UUID]) -> tuple[uuid.UUID, ...] | None:

@@ -82,12 +82,11 @@ def fold(session: Session, above: int = FOLD_ABOVE) -> int:
     rows = session.scalar(select(func.count()).select_from(Tally)) or 0
     if rows <= above:
         return 0
-    folded = delete(Tally).returning(Tally.kind, Tally.name, Tally.number).cte("folded")
+    names = ("kind", "name", "site_id")
+    columns = [getattr(Tally, name) for name in names]
+    folded = delete(Tally).returning(*columns, Tally.number).cte("folded")
     number = func.sum(folded.c.number)
-    sums = (
-        select(folded.c.kind, folded.c.name, number)
-        .group_by(folded.c.kind, folded.c.name)
-        .having(number != 0)
-    )
-    session.execute(insert(Tally).from_select(["kind", "name", "number"], sums.add_cte(folded)))
+    keys = [folded.c[name] for name in names]
+    sums = select(*keys, number).group_by(*keys).having(number != 0)
+    session.execute(insert(Tally).from_select([*names, "number"], sums.add_cte(folded)))
     return rows

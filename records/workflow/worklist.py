@@ -45,6 +45,7 @@ from records.database.tables import (
     Instance,
     LiveLease,
     Study,
+    Tally,
     WorklistEntry,
 )
 from records.errors import NotAllowed
@@ -52,7 +53,7 @@ from records.settings import settings
 from records.states import Priority, TallyKind, VisibleState
 from records.workflow import tallies
 from records.workflow.search import Matches, find_studies
-from records.workflow.site_scope import is_visible, visible_sites
+from records.workflow.site_scope import is_of_site, is_visible, visible_sites
 
 # A subquery for each row: an EXISTS might be planned to read the holds of all studies.
 _HELD: ColumnElement[bool] = (
@@ -199,14 +200,14 @@ def draft_caveat(row: WorklistRow, revision: int) -> str:
 
 
 def count_by_state(session: Session) -> dict[VisibleState, int]:
-    """How many studies are in each visible state; states without studies are 0.
+    """How many studies of the sites that are shown are in each visible state, 0 among them.
 
     The numbers are kept (`records.workflow.tallies`), and no study is counted here but those that
     somebody works on at this moment.
     """
-    at_work = _at_work().subquery()
+    at_work = _at_work().where(is_of_site(WorklistEntry.site_id)).subquery()
     changes: list[Select[str, int]] = [
-        tallies.parts(TallyKind.STUDIES),
+        tallies.parts(TallyKind.STUDIES).where(is_of_site(Tally.site_id)),
         select(at_work.c.state, literal(-1)),
         select(case(_AT_WORK, value=at_work.c.state), literal(1)),
     ]
@@ -261,8 +262,9 @@ def read_page(
     if matches is None and state not in _AT_WORK.values() and visible_sites() != ():
         ranked = _by_index(listed, recent, mark, limit + 1)
     else:  # a few hundred rows at most
-        columns = listed.selected_columns
-        ranked = _ranked(listed.where(is_visible(columns.site_id)), recent)
+        site_id = listed.selected_columns.site_id
+        is_shown = is_of_site(site_id) if matches is None else is_visible(site_id)
+        ranked = _ranked(listed.where(is_shown), recent)
     shown = _first_rows(ranked, mark, limit + 1)
     lines = session.execute(
         _rows()
@@ -375,16 +377,25 @@ def read_row(session: Session, study_id: uuid.UUID) -> WorklistRow:
 
 
 def oldest_waiting(session: Session) -> dt.datetime | None:
-    """The arrival of the oldest study that is neither ended nor held; None where there is none."""
-    # One look into the index for each priority.
-    oldest = (
-        select(func.min(WorklistEntry.arrived_at))
-        .where(WorklistEntry.state == state, WorklistEntry.priority == priority)
-        .scalar_subquery()
+    """The arrival of the oldest study that is neither ended nor held; None where there is none.
+
+    It is of the sites that are shown.
+    """
+    # One look into the index for each priority, of each site.
+    entries = select(func.min(WorklistEntry.arrived_at))
+    sites = visible_sites()
+    of_sites = (
+        [entries] if sites is None else [entries.where(WorklistEntry.site_id == s) for s in sites]
+    )
+    oldest = [
+        of_site.where(
+            WorklistEntry.state == state, WorklistEntry.priority == priority
+        ).scalar_subquery()
+        for of_site in of_sites
         for state in _UNFINISHED
         for priority in Priority
-    )
-    return session.scalar(select(func.least(*oldest)))
+    ]
+    return session.scalar(select(func.least(*oldest))) if oldest else None
 
 
 def count_drafts(session: Session, seconds: float) -> int:

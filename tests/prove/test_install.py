@@ -32,6 +32,10 @@ STUDIES = 200
 BUNDLE = "/srv/bundles/ours"
 STEPS = code_blocks(INSTALL, "On the machine itself, with systemd")
 OWN_SERVERS = code_blocks(INSTALL, "With a PostgreSQL and a Redis of your own")[0]
+BACKUP_COMMANDS = [
+    line.partition("  #")[0]
+    for line in code_blocks(BACKUP, "Back up, restore, move")[0].splitlines()
+]
 SETTINGS = """
 export NIGHTDRAFT_QUIET_SECONDS=2 NIGHTDRAFT_LEASE_SECONDS=10 NIGHTDRAFT_SWEEP_SECONDS=1
 export NIGHTDRAFT_DISK_WARN_MB=600 NIGHTDRAFT_DISK_STOP_MB=300
@@ -145,24 +149,25 @@ def test_a_night_in_which_processes_are_killed(machine: DebianMachine) -> None:
 
 def test_a_backup_is_restored_as_the_page_says(machine: DebianMachine) -> None:
     before = counts(machine)["DRAFTED"]
-    machine.run("mkdir -p /srv/backup")
-    if has_own_servers(machine):
-        backup, restore = code_blocks(BACKUP, "Your own PostgreSQL")
-        dump, copy = backup.splitlines()
-    else:
-        backup, restore = code_blocks(BACKUP, "A station with servers of its own")
-        dump, copy = code_blocks(BACKUP, "Moving to other servers")[0].rpartition("\n")[0], backup
-    machine.run(dump)
-    assert machine.run("stat -c %s /srv/backup/nightdraft.dump").stdout > "1000"
-    send(machine, 3)  # between the database's backup and that of the files
-    machine.run(copy)
+    *make, check = BACKUP_COMMANDS
+    with_program = "PATH=/opt/nightdraft/bin:$PATH"
+    machine.run("\n".join(["mkdir -p /srv/backup", with_program, *make]))
+    (file,) = machine.run("ls /srv/backup/nightdraft-*").stdout.split()
+    send(machine, 3)  # since the backup: gone with it, and sent again
+    eventually(lambda: counts(machine) == {"DRAFTED": before + 3}, 120)
+    program, verb, _, *options = check.split()
+    key = "export NIGHTDRAFT_BACKUP_KEY_FILE=/etc/nightdraft/backup.key"
+    assert (program, verb, options) == ("nightdraft", "restore", ["--check"])
+    machine.run(f"{with_program}\n{key}\nnightdraft restore {file} --check")
     machine.run("systemctl stop 'nightdraft*'; find /var/lib/nightdraft -mindepth 1 -delete")
-    machine.run(restore)
+    if has_own_servers(machine):
+        machine.run("runuser -u postgres -- dropdb nightdraft")
+        machine.run(next(line for line in OWN_SERVERS.splitlines() if " createdb " in line))
+    machine.run(f"{with_program}\n{key}\nnightdraft restore {file}")
+    machine.run("systemctl start nightdraft.target")
     eventually(lambda: is_well(machine), 120)
-    machine.run(
-        "find /var/lib/nightdraft/blobs/instances -name '*.dcm' -exec touch -d yesterday {} +"
-    )
-    machine.run(code_blocks(BACKUP, "After a restore")[0])
+    assert counts(machine) == {"DRAFTED": before}
+    machine.run("/opt/nightdraft/bin/nightdraft send /tmp/phantoms --calling XRAY1")
     eventually(lambda: counts(machine) == {"DRAFTED": before + 3}, 120)
 
 

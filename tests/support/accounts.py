@@ -12,12 +12,12 @@ PASSWORD = "correct horse battery staple"
 ADDRESS = "192.0.2.7"
 
 
-def make_account(login="ada", role=Role.READER, *, sites=(), password=PASSWORD):
+def make_account(login="ada", role=Role.READER, *, sites=(), password=PASSWORD, name=""):
     """An account that has chosen its password; the first administrator is made before it."""
     with unit_of_work() as session:
         if role is not Role.ADMINISTRATOR and not accounts.exist(session):
             accounts.create(session, "root", Role.ADMINISTRATOR, (), "a test")
-        account, token = accounts.create(session, login, role, sites, "a test")
+        account, token = accounts.create(session, login, role, sites, "a test", name)
         accounts.use_link(session, token, password)
         return account
 

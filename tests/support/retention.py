@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import uuid
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import text
 
@@ -37,6 +39,23 @@ def older(days: float) -> None:
                 text(f"UPDATE {table} SET {sets}"),  # our own names
                 {"days": dt.timedelta(days=days)},
             )
+        for rule, position in connection.execute(
+            text("SELECT rule, position FROM retention_walks WHERE position IS NOT NULL")
+        ).all():
+            connection.execute(
+                text("UPDATE retention_walks SET position = :position WHERE rule = :rule"),
+                {"rule": rule, "position": json.dumps(_older_place(position, days))},
+            )
+
+
+def _older_place(place: dict[str, Any], days: float) -> dict[str, Any]:
+    """Where a walk has come, with its times so many days earlier."""
+    return {
+        name: _older_place(value, days) if isinstance(value, dict)
+        else (dt.datetime.fromisoformat(value) - dt.timedelta(days=days)).isoformat()
+        if name.endswith("_at") else value
+        for name, value in place.items()
+    }  # fmt: skip
 
 
 def draft_studies(*seeds: int) -> list[uuid.UUID]:

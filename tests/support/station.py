@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import redis
 from sqlalchemy import Engine, text
@@ -115,8 +116,8 @@ def owner_redis_url(data_dir: Path) -> str:
     """The address of a station's Valkey for the user who may do everything."""
     lines = (data_dir / "run/valkey.conf").read_text().splitlines()
     (password,) = [line.split()[1] for line in lines if line.startswith("requirepass ")]
-    (port,) = [line.split()[1] for line in lines if line.startswith("port ")]
-    return f"redis://:{password}@127.0.0.1:{port}/0"
+    (path,) = [line.split('"')[1] for line in lines if line.startswith("unixsocket ")]
+    return f"unix://:{password}@{quote(path)}"
 
 
 def _environment(data_dir: Path) -> dict[str, str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shutil
 import signal
 import socket
 import ssl
+from contextlib import ExitStack, suppress
 
+import psutil
 import pytest
 
+from api.handshakes import MAX_WAITING
 from tests.support.certificates import Authority
 from tests.support.smuggling import MARK, attacks, talk
 from tests.support.waiting import eventually
@@ -96,6 +100,63 @@ def test_a_silent_handshake_is_closed_and_keeps_nobody_out(serve, authority, own
     for connection in silent:
         with connection:
             assert connection.recv(1) == b""  # closed by the server
+
+
+def handshakes(port, authority):
+    """How many handshakes had each outcome, as a scrape says it; the scrape has one, too."""
+    context = ssl.create_default_context(cafile=str(authority.file))
+    connection = http.client.HTTPSConnection("localhost", port, timeout=30, context=context)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    return {
+        outcome: int(float(number))
+        for outcome, number in re.findall(
+            r'^nightdraft_https_handshakes_total\{outcome="(\w+)"\} (\S+)$', text, re.MULTILINE
+        )
+    }
+
+
+def test_many_silent_handshakes_are_ended_and_counted_and_starve_nobody(serve, authority, own):
+    server = serve(serve_certificate=own.certificate, serve_certificate_key=own.key)
+    port = port_of(server)
+    before = handshakes(port, authority)
+    assert set(before) == {"DONE", "FAILED", "TOO_SLOW", "TOO_MANY"}
+    process = psutil.Process(server.process.pid)
+    with ExitStack() as stack:
+        silent = []
+        for number in range(3 * MAX_WAITING):
+            connection = socket.create_connection(("127.0.0.1", port), 60)
+            silent.append(stack.enter_context(connection))
+            if number % 3 == 1:  # the first bytes of a ClientHello, and then nothing
+                connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+        assert served(port, authority)  # while those wait
+        ended = eventually(lambda: (now := handshakes(port, authority))["TOO_MANY"] and now)
+        assert ended["TOO_MANY"] >= 2 * MAX_WAITING
+        assert process.num_fds() < 2 * MAX_WAITING
+        for connection in silent:
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""  # ended by the server
+        after = eventually(
+            lambda: (now := handshakes(port, authority))["TOO_SLOW"] + now["TOO_MANY"]
+            == 3 * MAX_WAITING and now
+        )  # fmt: skip
+        assert after["TOO_SLOW"] > MAX_WAITING / 2
+        assert after["FAILED"] == before["FAILED"]
+        with socket.create_connection(("127.0.0.1", port), 30) as plain:
+            plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            plain.recv(100)
+        eventually(lambda: handshakes(port, authority)["FAILED"] == before["FAILED"] + 1)
+    assert server.end() == 0
+
+
+def test_a_server_that_ends_does_not_wait_for_handshakes(serve, authority, own):
+    server = serve(serve_certificate=own.certificate, serve_certificate_key=own.key)
+    with socket.create_connection(("127.0.0.1", port_of(server)), 60) as silent:
+        assert served(port_of(server), authority)
+        assert server.end() == 0
+        with suppress(ConnectionResetError):
+            assert silent.recv(1) == b""
 
 
 STAND_INS = {

@@ -2,17 +2,34 @@
 
 import csv
 import io
+import re
+from html import unescape
 
 import pytest
 from sqlalchemy import func, select
 
 from api import campaign_export, campaign_pages, campaigns
+from records.campaigns import campaigns as rows
 from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import Campaign
 from records.database.session import unit_of_work
-from records.states import CampaignKind, CampaignStudyState
+from records.states import (
+    CAMPAIGN_REASON_SENTENCES,
+    CampaignKind,
+    CampaignReason,
+    CampaignStudyState,
+    Priority,
+    Stage,
+)
 from tests.support.campaigns import closed_now, create, ends, get, of_uids, tend_all
-from tests.support.registered_studies import complete, new_instance
+from tests.support.registered_studies import (
+    claim,
+    complete,
+    draft_all,
+    new_instance,
+    prepare,
+    save,
+)
 
 DIGEST = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
@@ -169,6 +186,180 @@ def test_the_list_says_how_far_each_is_and_goes_on_in_pages(client, monkeypatch)
     assert f"/campaigns/{made[0]}" in older
     assert "campaign 1" not in older
     assert "campaign 2" in client.get("/campaigns/live").text
+
+
+@pytest.mark.parametrize("address", ["/campaigns", "/campaigns/live"])
+def test_campaigns_are_listed_by_state(client, monkeypatch, address):
+    monkeypatch.setattr(campaign_pages, "CAMPAIGNS_LISTED", 2)
+    made = [create(name=f"of night {n}") for n in range(4)]
+    with unit_of_work() as session:
+        for campaign in made[:3]:
+            rows.pause(session, campaign)
+
+    def named(page):
+        return re.findall(r"of night \d", page)
+
+    page = client.get(address, params={"state": "PAUSED"}).text
+    assert named(page) == ["of night 2", "of night 1"]
+    (older,) = re.findall(r'id="older" href="([^"]+)"', page)
+    assert named(client.get(unescape(older)).text) == ["of night 0"]
+    assert named(client.get(address, params={"state": "RUNNING"}).text) == ["of night 3"]
+    empty = client.get(address, params={"state": "DONE"}).text
+    assert 'No campaign is in this list. <a href="/campaigns">Show all</a>' in empty
+    assert client.get(address, params={"state": "NONE"}).status_code == 422
+    listed = client.get("/api/campaigns", params={"state": "PAUSED", "limit": 2}).json()
+    assert [one["name"] for one in listed["campaigns"]] == ["of night 2", "of night 1"]
+    rest = client.get("/api/campaigns", params={"state": "PAUSED", "after": listed["next"]}).json()
+    assert [one["name"] for one in rest["campaigns"]] == ["of night 0"]
+
+
+def count_campaigns():
+    with unit_of_work() as session:
+        return session.scalar(select(func.count()).select_from(Campaign))
+
+
+def test_a_dry_run_says_what_would_be_done_and_creates_nothing(client):
+    complete(new_instance("1.1", content="12345"), new_instance("1.2"))
+    draft_all()
+    complete(new_instance("1.3", content="1234567"))
+    named = [*({"study_instance_uid": f"1.{n}"} for n in (1, 2, 3, 3)), {"accession_number": "Z"}]
+    answer = post(client, "/dry-run", name="n", by="Dr. Roe", studies=named)
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    assert (said["studies"], said["to_draft"], said["named_again"], said["bytes"]) == (4, 1, 1, 7)
+    assert said["not_drafted"] == {"ALREADY_DRAFTED": 2, "NOT_HERE": 1}
+    assert (said["is_whole"], said["notes"], said["nights"]) == (True, [], 1)
+    assert said["done_at"]
+    assert said["bytes_free"] > 0
+    assert count_campaigns() == 0
+
+
+def test_a_dry_run_looks_at_so_many_studies_and_says_so(client, monkeypatch):
+    monkeypatch.setattr(campaigns, "LOOKED_AT", 3)
+    complete(*(new_instance(f"1.{n}") for n in range(5)))
+    for lease in claim(Stage.PREPARE):
+        prepare(lease)
+    for lease in claim(Stage.DRAFT):
+        save(lease, bundle_digest=DIGEST)
+    said = post(client, "/dry-run", name="n", by="Dr. Roe", again=DIGEST, bundle=OTHER).json()
+    assert (said["studies"], said["to_draft"], said["is_whole"]) == (3, 3, False)
+    assert "Only the first 3 studies were looked at" in said["notes"][0]
+    assert (said["done_at"], said["nights"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"pacs": "archive", "first_date": "2026-01-01", "last_date": "2026-03-31"},
+        {"folder": "films"},
+    ],
+)
+def test_a_dry_run_asks_no_pacs_and_walks_no_folder(client, tmp_path, source):
+    if "folder" in source:
+        source = {"folder": str(tmp_path / "films")}
+    said = post(client, "/dry-run", name="n", by="Dr. Roe", hours="19:00-07:00", **source).json()
+    assert (said["studies"], said["to_draft"], said["bytes"]) == (None, None, None)
+    assert "with --dry-run asks it" in said["notes"][0]
+    assert said["opens_at"]
+    assert not said["is_whole"]
+    assert count_campaigns() == 0
+
+
+def test_a_dry_run_refuses_what_could_not_be_created(client):
+    create(name="n")
+    listed = {"studies": [{"accession_number": "A"}]}
+    taken = post(client, "/dry-run", name="n", by="Dr. Roe", **listed)
+    assert taken.status_code == 409
+    assert "There is a campaign 'n' already" in taken.json()["title"]
+    assert post(client, "/dry-run", name="m", by="Dr. Roe").status_code == 409
+    assert "nobody is logged in" in post(client, "/dry-run", name="m", **listed).text
+
+
+FORM = {
+    "name": "winter",
+    "by": "Dr. Roe",
+    "studies": "1.1\r\n A7 \n\n1.9",
+    "priority": "ROUTINE",
+    "hours": "19:00-07:00",
+    "skip_reported": "yes",
+    "modalities": "",
+    "pacs": "",
+    "starts_on": "",
+}
+
+
+def test_a_campaign_is_tried_and_created_on_its_page(client):
+    complete(new_instance("1.1", content="12345"))
+    assert 'action="/campaigns/new"' in client.get("/campaigns/new").text
+    tried = client.post("/campaigns/new", data=FORM | {"do": "try"})
+    assert tried.status_code == 200
+    assert "Nothing was created." in tried.text
+    assert '<dd id="to-draft">1</dd>' in tried.text
+    assert f"<dd>2. {CAMPAIGN_REASON_SENTENCES[CampaignReason.NOT_HERE]}</dd>" in tried.text
+    # The form comes back as it was filled in.
+    assert 'value="winter"' in tried.text
+    assert re.search(r">1\.1\s+A7\s+1\.9</textarea>", tried.text)
+    assert "<option selected>ROUTINE</option>" in tried.text
+    assert count_campaigns() == 0
+    made = client.post("/campaigns/new", data=FORM | {"do": "create"}, follow_redirects=False)
+    assert made.status_code == 303
+    campaign = made.headers["location"].removeprefix("/campaigns/")
+    row = get(campaign)
+    assert (row.name, row.created_by, row.priority) == ("winter", "Dr. Roe", Priority.ROUTINE)
+    assert (row.skip_reported, f"{row.window_opens:%H:%M}") == (True, "19:00")
+    assert set(ends(campaign)) == {"1.1", "A7", "1.9"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"studies": ""}, "A campaign has one source"),
+        ({"by": ""}, "nobody is logged in"),
+        ({"name": ""}, "name: "),
+        ({"hours": "late"}, "gives no hours"),
+        ({"studies_per_minute": "<b>"}, "studies_per_minute"),
+        ({"pacs": "x"}, "no PACS is called"),
+    ],
+)
+@pytest.mark.parametrize("action", ["try", "create"])
+def test_what_is_wrong_with_a_form_is_said_above_it(client, fields, words, action):
+    answer = client.post("/campaigns/new", data=FORM | fields | {"do": action})
+    assert answer.status_code == 422
+    assert words.lower() in answer.text.lower()
+    assert 'role="alert"' in answer.text
+    assert "1.9</textarea>" in answer.text or not fields.get("studies", "x")
+    assert "<b>" not in answer.text
+    assert count_campaigns() == 0
+
+
+def test_a_form_says_all_that_a_call_can(client, tmp_path):
+    fields = {
+        "name": "all",
+        "by": "Dr. Roe",
+        "pacs": "archive",
+        "first_date": "2026-01-01",
+        "last_date": "2026-03-31",
+        "modalities": "CR, DX CT",
+        "bundle": OTHER,
+        "beside": "yes",
+        "priority": "BACKLOG",
+        "starts_on": "2026-12-01",
+        "ends_on": "2026-12-24",
+        "studies_per_minute": "7.5",
+        "do": "create",
+    }
+    made = client.post("/campaigns/new", data=fields, follow_redirects=False)
+    assert made.status_code == 303, made.text
+    row = get(made.headers["location"].removeprefix("/campaigns/"))
+    assert row.source["modalities"] == ["CR", "DX", "CT"]
+    assert (row.kind, row.pacs, row.bundle, row.purpose) == (
+        "QUERY",
+        "archive",
+        OTHER,
+        "COMPARISON",
+    )
+    assert (row.skip_reported, row.studies_per_minute) == (False, 7.5)
+    assert (str(row.starts_on), str(row.ends_on)) == ("2026-12-01", "2026-12-24")
 
 
 def test_a_campaign_shows_its_reasons_and_its_studies_by_them(client, monkeypatch):

@@ -4,29 +4,19 @@ import re
 import uuid
 
 import pytest
-from fastapi.routing import APIRoute
 from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
-from api.app import ROUTERS, make_app
+from api.app import make_app
 from api.looks import LookRecorder
 from records.audit.keys import load_key
 from records.blobs import Blobs
 from records.database.audit_tables import AuditEntry
-from records.database.discrepancy_tables import DraftComparison
-from records.database.order_tables import Order
-from records.database.report_tables import ReceivedReport
 from records.database.session import engine, unit_of_work
-from records.database.tables import Instance
 from records.settings import settings
-from tests.integration.api.test_message_pages import keep
 from tests.support.accounts import PASSWORD, make_account
-from tests.support.campaigns import create, of_uids
-from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again, report, work
-from tests.support.discrepant_studies import patient as patient_number
-from tests.support.ordered_studies import receive as receive_order
+from tests.support.filled_records import addresses, fill
 from tests.support.registered_studies import new_instance, register
-from worker.draft_comparisons import compare_drafts
 
 FHIR_PATIENT = {
     "resourceType": "Patient",
@@ -51,55 +41,12 @@ def entries(after=0):
 @pytest.fixture
 def filled(client, data_dir, setting):
     """A record of every kind of thing that is shown, of patients P1 to P4; their ids by name."""
-    setting(draft_reported_studies=True, second_look_controls=0)
-    drafted = draft(1, (NODULE, 0.9))
-    report(1, CLEAR)
-    draft_again(draft(2, (NODULE, 0.9)), CLEAR)
-    compare_drafts()
-    work()
-    receive_order(patient=patient_number(3))
-    (kept,) = register(new_instance("1.2.4", sop="1.2.4.1", patient=patient_number(4)))
-    register(new_instance("1.2.4", sop="1.2.4.2", patient=patient_number(3)))  # a hold
-    message = keep("1")
-    campaign = create(studies=of_uids("1.2.1"))
+    ids = fill(setting)
     answer = client.put(
         "/fhir/Patient/f1", json=FHIR_PATIENT, headers={"content-type": "application/fhir+json"}
     )
     assert answer.status_code == 201, answer.text
-    with unit_of_work() as session:
-        campaign_row = session.execute(text("SELECT id FROM campaign_studies")).scalar_one()
-        session.execute(
-            text("UPDATE campaign_studies SET study_id = :study WHERE id = :id"),
-            {"study": drafted, "id": campaign_row},
-        )
-        film = session.scalars(select(Instance).where(Instance.study_id == kept.study_id)).first()
-        return {
-            "study": kept.study_id,
-            "uid": "1.2.1",
-            "instance": film.id,
-            "blob": film.blob,
-            "order_id": session.scalars(select(Order.id)).one(),
-            "report_id": session.scalars(select(ReceivedReport.id)).one(),
-            "discrepancy_id": session.execute(
-                text("SELECT id FROM discrepancies WHERE side = 'MISS_OF_REPORT' LIMIT 1")
-            ).scalar_one(),
-            "comparison_id": session.scalars(select(DraftComparison.id)).first(),
-            "message_id": message,
-            "campaign_id": campaign,
-            "resource_id": "f1",
-        }
-
-
-def addresses(ids):
-    """Every address that answers GET, with the ids of what there is."""
-    for route in (route for router in ROUTERS for route in router.routes):
-        if isinstance(route, APIRoute) and "GET" in route.methods:
-            names = re.findall(r"\{(\w+)\}", route.path)
-            if all(name in ids for name in names):
-                path = route.path
-                for name in names:
-                    path = path.replace(f"{{{name}}}", str(ids[name]))
-                yield route.path, path
+    return ids | {"resource_id": "f1"}
 
 
 def shown_patients(answer):

@@ -8,28 +8,9 @@ from api.message_pages import CHARACTERS_SHOWN
 from records import received_messages
 from records.database.session import unit_of_work
 from records.operations import overview
-from records.states import MessageOutcome, Origin
+from records.states import MessageOutcome
+from tests.support.filled_records import MESSAGE, keep_message
 from tests.support.received_orders import send_order
-
-CONTENT = b"\x0bMSH|^~\\&|RIS|H|||2026||ORM^O01|1|P|2.3\rPID|||4711||D\xc3\xb6e^<b>Jane\r\x1c\r"
-
-
-def keep(control_id, outcome=MessageOutcome.REFUSED, content=CONTENT):
-    with unit_of_work() as session:
-        return received_messages.keep(
-            session,
-            origin=Origin.HL7,
-            sender="RIS|H",
-            control_id=control_id,
-            message_type="ORM^O01",
-            processing_id="P",
-            content=content,
-            outcome=outcome,
-            answer_code="AE" if outcome is MessageOutcome.REFUSED else "AA",
-            error_code="101" if outcome is MessageOutcome.REFUSED else "",
-            sentence="the order has no number" if outcome is MessageOutcome.REFUSED else "",
-            location="ORC-2" if outcome is MessageOutcome.REFUSED else "",
-        )
 
 
 def shown(page):
@@ -37,8 +18,8 @@ def shown(page):
 
 
 def test_refused_messages_stand_first_until_they_are_settled(client, database, data_dir):
-    refused = [str(keep("1")), str(keep("2"))]
-    accepted = str(keep("3", MessageOutcome.ACCEPTED))
+    refused = [str(keep_message("1")), str(keep_message("2"))]
+    accepted = str(keep_message("3", MessageOutcome.ACCEPTED))
     page = client.get("/messages").text
     assert shown(page) == [*refused, accepted, *refused[::-1]]
     assert "the order has no number" in page
@@ -50,13 +31,13 @@ def test_refused_messages_stand_first_until_they_are_settled(client, database, d
     assert shown(client.get("/messages").text) == [refused[1], accepted, *refused[::-1]]
     assert shown(client.get("/messages?outcome=ACCEPTED").text) == [accepted]
     assert client.post(f"/messages/{refused[0]}/settle", data={"by": "Z"}).status_code == 409
-    assert client.post(f"/messages/{refused[1]}/settle", data={"by": " "}).status_code == 422
+    assert client.post(f"/messages/{refused[1]}/settle", data={"by": " "}).status_code == 409
     client.post(f"/messages/{refused[1]}/settle", data={"by": "Dr. Roe"})
     assert "of other systems refused" not in client.get("/").text
 
 
 def test_a_refused_message_is_shown_with_a_segment_a_line(client, database, data_dir):
-    message = keep("1")
+    message = keep_message("1")
     page = client.get(f"/messages/{message}").text
     segments = re.findall(r"<li><code>(.*?)</code></li>", page)
     assert segments == [
@@ -68,7 +49,7 @@ def test_a_refused_message_is_shown_with_a_segment_a_line(client, database, data
 
 
 def test_a_long_message_is_cut_on_the_page_and_whole_in_rest(client, database, data_dir):
-    message = keep("1", content=CONTENT + b"OBX|1|" + b"x" * 100_000 + b"END\r")
+    message = keep_message("1", content=MESSAGE + b"OBX|1|" + b"x" * 100_000 + b"END\r")
     page = client.get(f"/messages/{message}").text
     assert f"OBX|1|{'x' * (CHARACTERS_SHOWN - 6)}</code>" in page
     assert "It is longer than what is shown." in page
@@ -76,11 +57,11 @@ def test_a_long_message_is_cut_on_the_page_and_whole_in_rest(client, database, d
 
 
 def test_a_message_without_its_content_says_why(client, database, data_dir):
-    accepted = keep("1", MessageOutcome.ACCEPTED)
+    accepted = keep_message("1", MessageOutcome.ACCEPTED)
     assert "was not refused is not kept" in client.get(f"/messages/{accepted}").text
-    refused = keep("2")
+    refused = keep_message("2")
     (data_dir / "keys/messages.key").unlink()
-    keep("3")  # makes another key
+    keep_message("3")  # makes another key
     assert "encrypted with another key" in client.get(f"/messages/{refused}").text
     answer = client.get(f"/api/messages/{refused}").json()
     assert answer["lines"] is None
@@ -88,7 +69,7 @@ def test_a_message_without_its_content_says_why(client, database, data_dir):
 
 
 def test_an_order_and_the_messages_about_it_name_each_other(client, database, data_dir):
-    message = keep("1", MessageOutcome.ACCEPTED)
+    message = keep_message("1", MessageOutcome.ACCEPTED)
     order = send_order(message_id=message).order_id
     assert f'href="/messages/{message}"' in client.get(f"/orders/{order}").text
     assert f'href="/orders/{order}"' in client.get(f"/messages/{message}").text
@@ -97,8 +78,8 @@ def test_an_order_and_the_messages_about_it_name_each_other(client, database, da
 
 @pytest.mark.parametrize("only_open", [True, False])
 def test_rest_gives_pages_of_messages(client, database, data_dir, only_open):
-    ids = [str(keep(str(n), MessageOutcome.REFUSED)) for n in range(5)]
-    keep("settled")
+    ids = [str(keep_message(str(n), MessageOutcome.REFUSED)) for n in range(5)]
+    keep_message("settled")
     with unit_of_work() as session:
         last = received_messages.read_page(session, limit=1).messages[0]
         received_messages.settle(session, last.id, "Dr. Roe")
@@ -117,7 +98,7 @@ def test_rest_gives_pages_of_messages(client, database, data_dir, only_open):
 
 
 def test_rest_settles_a_message(client, database, data_dir):
-    message = keep("1")
+    message = keep_message("1")
     answer = client.post(f"/api/messages/{message}/settle", json={"by": "Dr. Roe"}).json()
     assert (answer["settled_by"], answer["outcome"]) == ("Dr. Roe", "REFUSED")
     assert answer["settled_at"]
@@ -127,8 +108,8 @@ def test_rest_settles_a_message(client, database, data_dir):
 
 def test_messages_are_counted_by_outcome(client, database, broker, data_dir):
     assert 'nightdraft_messages_total{outcome="REFUSED"} 0.0' in client.get("/metrics").text
-    keep("1")
-    keep("2", MessageOutcome.ACCEPTED)
+    keep_message("1")
+    keep_message("2", MessageOutcome.ACCEPTED)
     metrics = client.get("/metrics").text
     assert 'nightdraft_messages_total{outcome="REFUSED"} 1.0' in metrics
     assert 'nightdraft_messages_total{outcome="ACCEPTED"} 1.0' in metrics

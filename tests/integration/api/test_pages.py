@@ -292,7 +292,7 @@ def test_refusals_have_a_page(client, seeder):
 def test_what_is_not_there_is_a_page(client, path):
     response = client.get(path)
     assert response.status_code in (404, 422)
-    assert "Back to the worklist" in response.text
+    assert "Back to your first page" in response.text
 
 
 def test_nothing_of_a_patient_is_cached(client, seeder):

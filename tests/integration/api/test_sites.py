@@ -1,5 +1,6 @@
 """Two sites: whoever sees one sees nothing of the other, on no page, in no list, by no call."""
 
+import json
 import re
 
 import pytest
@@ -11,9 +12,13 @@ from records.accounts import programs
 from records.accounts.roles import PERMISSIONS
 from records.database.session import unit_of_work
 from records.settings import settings
-from records.states import HoldReason, Role
+from records.states import HoldReason, Origin, Permission, Role
 from records.workflow import site_scope, sites, worklist
 from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.support.campaigns import create
+from tests.support.fhir_resources import MRN, identifier, patient, service_request
+from tests.support.received_orders import send_order
+from tests.support.two_sites import site_of
 
 REFUSED = "You may not do this"
 
@@ -83,14 +88,14 @@ def addresses(study):
             continue
         path = route.replace("{study}", named["id"]).replace("{instance}", named["instance"])
         for uid in (named["id"], named["uid"]):
-            yield row, re.sub(r"\{\w+\}", uid, path)
+            yield re.sub(r"\{\w+\}", uid, path)
     for state in ("HELD", "DRAFTED"):
-        yield TABLE["GET", "/"], f"/?state={state}"
-        yield TABLE["GET", "/api/studies"], f"/api/studies?state={state}"
+        yield f"/?state={state}"
+        yield f"/api/studies?state={state}"
     for word in words:
-        yield TABLE["GET", "/"], f"/?words={word}"
-        yield TABLE["GET", "/api/studies"], f"/api/studies?words={word}"
-    yield TABLE["GET", "/"], f"/studies/{named['id']}/changed?seen=x"
+        yield f"/?words={word}"
+        yield f"/api/studies?words={word}"
+    yield f"/studies/{named['id']}/changed?seen=x"
 
 
 def test_nobody_sees_anything_of_another_site(two_sites, open_as):
@@ -107,7 +112,7 @@ def test_nobody_sees_anything_of_another_site(two_sites, open_as):
     seen = set()
     for study in two_sites["default"]:
         named, words = marks(study)
-        for row, path in addresses(study):
+        for path in addresses(study):
             for client in (lead, program):
                 answer = client.get(path)
                 text = answer.text.replace(path, "")  # what was asked for comes back
@@ -115,8 +120,7 @@ def test_nobody_sees_anything_of_another_site(two_sites, open_as):
                     text = text.replace(query, "")
                 found = {word for word in words if word in text}
                 assert not found, (path, found)
-                if row.scope is Scope.EVERY_SITE:
-                    assert answer.status_code == 403
+                if answer.status_code == 403:  # for want of a permission
                     assert REFUSED in answer.text
                 elif named["id"] in path.split("?")[0] or named["uid"] in path.split("?")[0]:
                     assert answer.status_code in (404, 422), path
@@ -142,33 +146,158 @@ def test_ones_own_site_is_answered(two_sites, open_as):
     page = lead.get("/").text
     assert str(drafted) in page
     assert str(two_sites["default"][0]) not in page
-    assert 'href="/campaigns"' not in page
+    assert 'href="/campaigns"' in page
 
 
 def test_who_sees_every_site_sees_what_belongs_to_none(two_sites, open_as):
     both = open_as("both", Role.LEAD, "north", "default")
     listed = both.get("/api/studies").json()["studies"]
     assert len(listed) == 4
-    assert both.get("/campaigns").status_code == 200
+    every = create(name="of every site")
+    assert both.get(f"/campaigns/{every}").status_code == 200
     with unit_of_work() as session:  # until there is a further site
         sites.create(session, "south")
-    assert both.get("/campaigns").status_code == 403
+    assert both.get(f"/campaigns/{every}").status_code == 404
+    assert both.get("/campaigns").status_code == 200
     assert len(both.get("/api/studies").json()["studies"]) == 4
+
+
+def test_the_numbers_of_the_worklist_are_of_ones_own_sites(two_sites, open_as, seeder):
+    seeder.complete(7, 8, calling_ae="XRAY1")
+    lead = open_as("north.lead", Role.LEAD, "north")
+    counts = lead.get("/api/counts").json()
+    assert counts["states"]["DRAFTED"] == counts["states"]["HELD"] == 1
+    assert (counts["total"], counts["to_do"]) == (2, 0)
+    page = lead.get("/").text
+    assert re.search(r'id="count-all"[^>]*><b>2</b>', page)
+    assert "Nothing is left to draft" in page
+    assert "of the whole system" in lead.get("/tonight").text
+    assert lead.get("/api/tonight").json()["to_do"] == 2
+    both = open_as("both", Role.LEAD, "north", "default")
+    assert both.get("/api/counts").json()["total"] == 6
+    assert "of the whole system" not in both.get("/tonight").text
+
+
+def test_a_lead_reader_tries_again_what_failed_at_the_own_site(two_sites, open_as, seeder):
+    failed = {}
+    for number, (code, caller) in enumerate((("north", "NORTH_CR"), ("default", "XRAY1")), 10):
+        (failed[code],) = seeder.complete(number, calling_ae=caller)
+        seeder.fail(failed[code])
+    lead = open_as("north.lead", Role.LEAD, "north")
+    assert lead.get("/api/failures").json() == [
+        {"reason": "UNREADABLE", "number": 1, "is_more": False}
+    ]
+    assert "Draft 1 study again?" in lead.get("/tonight/retry?reason=UNREADABLE").text
+    answer = lead.post("/api/failures/retry", json={"reason": "UNREADABLE"})
+    assert answer.json() == {"studies": 1}
+    states = dict(
+        run_sql(
+            "SELECT code, draft_requests.state FROM studies JOIN sites ON sites.id = site_id"
+            " JOIN draft_requests ON draft_requests.id = request_id WHERE studies.id = ANY(:ids)",
+            ids=list(failed.values()),
+        )
+    )
+    assert states == {"north": "WAITING", "default": "FAILED"}
+
+
+def test_a_study_is_moved_on_its_page_by_who_sees_both_sites(two_sites, open_as):
+    drafted, _ = two_sites["north"]
+    lead = open_as("north.lead", Role.LEAD, "north")
+    assert 'id="move"' not in lead.get(f"/studies/{drafted}").text
+    form = {"site": "default", "by": "Dr. Roe", "because": "sent by a borrowed device"}
+    answer = lead.post(f"/studies/{drafted}/site", data=form)
+    assert (answer.status_code, site_of("studies", drafted)) == (404, "north")
+    both = open_as("both", Role.READER, "north", "default")
+    assert 'id="move"' in both.get(f"/studies/{drafted}").text
+    assert both.post(f"/studies/{drafted}/site", data=form).status_code == 303
+    assert site_of("studies", drafted) == "default"
+    page = both.get(f"/studies/{drafted}").text
+    assert "moved from north by Dr. Roe: sent by a borrowed device" in page
+    assert both.post(f"/api/studies/{drafted}/site", json=form).status_code == 409
+    assert lead.get(f"/studies/{drafted}").status_code == 404
+    back = form | {"site": "north"}
+    assert both.post(f"/api/studies/{drafted}/site", json=back).status_code == 200
+    assert lead.get(f"/studies/{drafted}").status_code == 200
+    trainee = open_as("trainee", Role.TRAINEE, "north", "default")
+    assert 'id="move"' not in trainee.get(f"/studies/{drafted}").text
+    assert trainee.post(f"/studies/{drafted}/site", data=form).status_code == 403
+
+
+def test_a_program_of_a_site_sends_to_it_alone_and_reads_nothing_else(two_sites, open_as):
+    other = send_order(origin=Origin.REST, sender="REST", placer_order_number="1").order_id
+    with unit_of_work() as session:
+        token = programs.create(
+            session, "ris", [Permission.SEND_ORDERS], "a test", site_code="north"
+        )
+    program = open_as("", None, token=token)
+    order = {
+        "sender": "REST",
+        "patient_id": "P9",
+        "placer_order_number": "2",
+        "accession_numbers": ["A9"],
+    }
+    placed = program.post("/api/orders", json=order)
+    assert placed.status_code == 201, placed.text
+    assert site_of("orders", placed.json()["order"]["id"]) == "north"
+    assert program.get("/api/orders").status_code == 403
+    assert program.get("/api/studies").status_code == 403
+    assert program.put(f"/api/orders/{other}", json=order).status_code == 404
+    taken = program.post("/api/orders", json=order | {"placer_order_number": "1"})
+    assert taken.status_code == 422, taken.text
+    assert site_of("orders", other) == "default"
+    resource = service_request(identifier=[identifier("PLAC", "F1"), identifier("ACSN", "A8")])
+    headers = {"content-type": "application/fhir+json"}
+    sent = program.post("/fhir/ServiceRequest", content=json.dumps(resource), headers=headers)
+    assert sent.status_code == 201, sent.text
+    ((order_id,),) = run_sql("SELECT order_id FROM fhir_resources")
+    assert site_of("orders", order_id) == "north"
+    # Another site's program may know the same identifier, and is told nothing by it.
+    with unit_of_work() as session:
+        sites.create(session, "south")
+        token = programs.create(
+            session, "south", [Permission.SEND_ORDERS], "a test", site_code="south"
+        )
+    south = open_as("", None, token=token)
+    twin = south.post("/fhir/ServiceRequest", content=json.dumps(resource), headers=headers)
+    assert twin.status_code == 201, twin.text
+    assert twin.json()["id"] != sent.json()["id"]
+    assert south.get(f"/fhir/ServiceRequest/{sent.json()['id']}").status_code == 404
+    own = resource | {"id": sent.json()["id"]}
+    address = f"/fhir/ServiceRequest/{own['id']}"
+    refused = south.put(address, content=json.dumps(own), headers=headers)
+    assert refused.status_code == 412, refused.text
+    # Nor is another site's patient found by an identifier.
+    named = patient(id="known", name=[{"family": "Plugh"}], identifier=[identifier("MR", "7", MRN)])
+    kept = program.put("/fhir/Patient/known", content=json.dumps(named), headers=headers)
+    assert kept.status_code == 201, kept.text
+    asked = service_request(
+        contained=[],
+        identifier=[identifier("PLAC", "F2")],
+        subject={"reference": f"Patient?identifier={MRN}|7"},
+    )
+    assert (
+        south.post("/fhir/ServiceRequest", content=json.dumps(asked), headers=headers).status_code
+        == 201
+    )
+    names = run_sql(
+        "SELECT patient_id, patient_name FROM orders WHERE placer_order_number LIKE '%F2%'"
+    )
+    assert names == [("7", "")]
 
 
 def test_nothing_of_another_site_is_changed(two_sites, open_as):
     lead = open_as("north.lead", Role.LEAD, "north")
     drafted, held = two_sites["default"]
     (hold,) = run_sql("SELECT id FROM holds WHERE study_id = :id", id=held)
-    decision = {"decision": "CANCEL", "by": "Dr. Roe"}
+    decision = {"decision": "CANCEL"}
     before = run_sql("SELECT * FROM events ORDER BY id")
     for study in (drafted, held):
         for verb, body in (
             ("release", None),
             ("retry", None),
             ("decision", decision | {"holds": [str(hold[0])]}),
-            ("withdraw", {"by": "Dr. Roe", "reason": "x", "draft": str(drafted)}),
-            ("reinstate", {"by": "Dr. Roe", "note": "x"}),
+            ("withdraw", {"reason": "x", "draft": str(drafted)}),
+            ("reinstate", {"note": "x"}),
         ):
             answer = lead.post(f"/api/studies/{study}/{verb}", json=body)
             assert answer.status_code == 404, (verb, answer.text)

@@ -161,6 +161,18 @@ def test_lists_and_numbers_are_filled_from_the_rows(database):
         assert held.study_instance_uid == "1.4"
 
 
+def test_programs_keep_their_tokens_and_those_with_keys_go_on_the_way_down(database):
+    run("INSERT INTO program_tokens (name, token_hash, permissions, created_by)"
+        " VALUES ('ris', 'x', '{SEND_ORDERS}', 'a test')")  # fmt: skip
+    run("INSERT INTO program_tokens (name, key_set, permissions, created_by)"
+        " VALUES ('ehr', '{}', '{SEND_ORDERS}', 'a test')")  # fmt: skip
+    migrations.downgrade(engine(), "0040")
+    migrations.upgrade(engine())
+    assert [tuple(row) for row in run("SELECT name, token_hash, key_set FROM program_tokens")] == [
+        ("ris", "x", None)
+    ]
+
+
 def test_a_migration_does_not_queue_behind_a_busy_table(database, monkeypatch):
     migrations.downgrade(engine(), "0003")
     with engine().connect() as busy:

@@ -14,8 +14,11 @@ from records import message_keys, received_messages
 from records.database.order_tables import ReceivedMessage
 from records.database.session import engine, unit_of_work
 from records.errors import NotAllowed, NotFound, PartError, SettingsError
+from records.received_messages import AcceptedMessage
 from records.states import MessageOutcome, Origin
+from records.workflow import site_scope
 from tests.integration.records.workflow.test_query_plans import explained, nodes
+from tests.support.two_sites import make_site
 
 CONTENT = b"MSH|^~\\&|RIS|HOSPITAL|||20260101||ORM^O01|1|P|2.3\rPID|||4711||Doe^Jane\r"
 
@@ -183,3 +186,30 @@ def test_a_folder_that_cannot_be_written_is_named(data_dir):
     (data_dir / "keys").write_text("")
     with pytest.raises(PartError, match=r"keys/messages\.key"):
         message_keys.encrypt(b"content")
+
+
+def test_a_message_is_of_the_site_of_its_sender(database, data_dir):
+    north, south = make_site("north", senders=["RIS|HOSPITAL"]), make_site("south")
+    with unit_of_work() as session:
+        own = keep(session)
+        kept = AcceptedMessage("RIS|OTHER", "9", "ORM^O01", "P", "d")
+        (unknown,) = received_messages.keep_accepted(session, Origin.HL7, "AA", [kept])
+    with site_scope.limited_to([north]), unit_of_work() as session:
+        assert [row.id for row in received_messages.read_page(session).messages] == [own]
+        assert [row.id for row in received_messages.list_open(session, 9)] == [own]
+        assert received_messages.get_message(session, own).sender == "RIS|HOSPITAL"
+        with pytest.raises(NotFound):
+            received_messages.get_message(session, unknown)
+    with site_scope.limited_to([south]), unit_of_work() as session:
+        assert received_messages.read_page(session).messages == []
+        assert received_messages.list_open(session, 9) == []
+        assert received_messages.count_open(session, 9) == (0, None)
+        for ask in (
+            lambda: received_messages.get_message(session, own),
+            lambda: received_messages.settle(session, own, "Dr. Roe"),
+        ):
+            with pytest.raises(NotFound):
+                ask()
+    with unit_of_work() as session:
+        assert len(received_messages.read_page(session).messages) == 2
+        assert received_messages.count_open(session, 9)[0] == 1

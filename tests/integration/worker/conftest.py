@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from records.broker import celery_url
 from tests.support.worker_processes import Part, start
 from worker.app import app
 
@@ -15,7 +16,7 @@ def night(
 ) -> Callable[..., None]:
     """Real servers, an empty night, the null reporter; `night(lease_seconds=2)` sets more."""
     setting(bundle="null", quiet_seconds=0, retry_seconds=0, sweep_seconds=0.3)
-    app.conf.broker_url = broker
+    app.conf.broker_url = celery_url(broker)
     return setting
 
 

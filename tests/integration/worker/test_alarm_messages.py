@@ -307,8 +307,8 @@ def test_a_mail_without_login_and_tls_goes_where_the_server_asks_for_neither(dat
     ("values", "refused", "message"),
     [
         ({"smtp_password": "wrong-password"}, (), r"refuses the login \(535\)"),
-        ({"alarm_ca_file": ""}, (), "certificate is not trusted"),
-        ({"alarm_ca_file": "/nowhere.pem"}, (), "ALARM_CA_FILE cannot be read"),
+        ({"alarm_ca_file": ""}, (), "signed by itself and is not trusted"),
+        ({"alarm_ca_file": "/nowhere.pem"}, (), "NIGHTDRAFT_ALARM_CA_FILE: .* cannot be used"),
         ({"smtp_port": 1}, (), "cannot be reached"),
         ({}, ("oncall@hospital.example", "it@hospital.example"), "refuses every address"),
     ],

@@ -7,15 +7,17 @@ from model.labels import OBSERVATIONS
 from nightdraft.bench.growth_fill import fill
 from records.database.discrepancy_tables import DraftComparison, DraftComparisonTally
 from records.database.session import engine, unit_of_work
-from records.database.tables import Draft
+from records.database.tables import DEFAULT_SITE_ID, Draft
 from records.errors import NotAllowed, NotFound
 from records.states import WARNING, Agreement, CampaignKind, Purpose, Stage
-from records.workflow import draft_comparisons
+from records.workflow import draft_comparisons, site_scope, sites
 from records.workflow.draft_comparisons import ComparisonOf
+from tests.support.accounts import run_sql
 from tests.support.campaigns import create, tend_all
 from tests.support.discrepant_studies import CLEAR, NODULE, PNEUMOTHORAX, draft, draft_again
 from tests.support.query_plans import explained, nodes
 from tests.support.registered_studies import claim, prepare, save
+from tests.support.two_sites import make_site
 from worker import bells, sweep
 from worker import draft_comparisons as comparing
 
@@ -181,6 +183,28 @@ FROM drafts CROSS JOIN LATERAL (SELECT id AS other FROM drafts LIMIT 1) x
 """
 
 
+def page_of_sites(session, of, shown):
+    with site_scope.limited_to(shown):
+        return draft_comparisons.read_page(session, of)
+
+
+def test_nobody_sees_a_comparison_of_another_site(again):
+    comparing.compare_drafts()
+    south = make_site("south")
+    run_sql("UPDATE studies SET site_id = :south WHERE patient_id <> 'P3'", south=south)
+    with unit_of_work() as session:
+        ids = {
+            each.study.patient_id: each.comparison.id
+            for each in draft_comparisons.read_page(session, PAIR).entries
+        }
+        listed = page_of_sites(session, PAIR, [south]).entries
+        assert [each.study.patient_id for each in listed] == ["P2", "P1"]
+        with site_scope.limited_to([south]):
+            assert draft_comparisons.read_record(session, ids["P1"]).study.patient_id == "P1"
+            with pytest.raises(NotFound):
+                draft_comparisons.read_record(session, ids["P3"])
+
+
 def test_every_question_reads_an_index(database, data_dir):
     with unit_of_work() as session:
         fill(session, 8_000, WARNING)
@@ -208,6 +232,12 @@ def test_every_question_reads_an_index(database, data_dir):
             "waiting": lambda: draft_comparisons.find_waiting(session),
             "claim": lambda: draft_comparisons.claim(session, 10),
             "note": lambda: draft_comparisons.note(session, new),
+        }
+        north = sites.create(session, "north").id
+        asked |= {
+            ("page", of, len(shown)): lambda of=of, shown=shown: page_of_sites(session, of, shown)
+            for of in marks
+            for shown in ([DEFAULT_SITE_ID], [north, DEFAULT_SITE_ID])
         }
         walked = {}
         for name, question in asked.items():

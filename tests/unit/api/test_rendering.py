@@ -68,7 +68,7 @@ def test_every_state_has_a_sentence():
 
 
 def test_whatever_is_rendered_is_escaped():
-    values = {"detail": "a & b", "status": 404, "request_id": ""}
+    values = {"detail": "a & b", "status": 404, "request_id": "", "emergency": ""}
     page = render("problem.html", title="<script>alert(1)</script>", **values)
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page

@@ -182,6 +182,23 @@ def test_the_secrets_that_are_made_are_all_that_is_mounted(tmp_path: Path) -> No
     )
 
 
+def test_each_secret_belongs_to_the_user_of_the_image_that_reads_it(tmp_path: Path) -> None:
+    """The user ids were looked up in the Dockerfiles of these versions: look again for others."""
+    images = {"postgres": "postgres:18", "redis": "redis:8", "grafana": "grafana/grafana:12"}
+    for name, image in images.items():
+        assert re.match(rf"{re.escape(image)}\b", SERVICES[name]["image"]), name
+    # The image of Redis would give its folder to its user as root, which this container is not.
+    assert SERVICES["redis"]["user"] == "999:999"
+    assert SERVICES["postgres"]["volumes"] == ["postgres:/var/lib/postgresql"]  # since 18
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    owners = {path.name: path.stat().st_uid for path in make_secrets(tmp_path / "secrets")}
+    parts = {"database_url", "redis_url", "migration_database_url"}
+    assert owners == dict.fromkeys(parts, 10001) | {
+        "owner_password": 999, "redis_users": 999, "grafana_password": 472,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("file", [".gitignore", ".dockerignore"])
 def test_no_secret_is_committed_or_built_into_an_image(file: str) -> None:
     lines = {line.rstrip("/") for line in (ROOT / file).read_text().splitlines()}

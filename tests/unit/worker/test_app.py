@@ -55,6 +55,9 @@ def test_the_three_tasks_are_the_three_queues(conf):
 
 def test_a_sockets_address_is_written_as_kombu_wants_it():
     assert celery_url("unix:///run/valkey.sock") == "redis+socket:///run/valkey.sock"
+    assert (
+        celery_url("unix://u:p@/run/v.sock?db=2") == "redis+socket://u:p@/run/v.sock?virtual_host=2"
+    )
     assert celery_url("redis://h:1/0") == "redis://h:1/0"
 
 

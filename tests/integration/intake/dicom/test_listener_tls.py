@@ -8,17 +8,17 @@ import signal
 import socket
 import ssl
 import subprocess
-import xml.etree.ElementTree as ElementTree
 from contextlib import suppress
 
 import psutil
 import pytest
+from pydicom import Dataset
+from pydicom.sequence import Sequence
 from pynetdicom.sop_class import Verification
 
 from nightdraft.station.wheels import free_port
 from records.database.tables import Refusal
 from records.states import Priority
-from records.tls import CIPHERS
 from tests.support.certificates import Authority
 from tests.support.dicom_senders import (
     associate_request,
@@ -31,6 +31,7 @@ from tests.support.dicom_senders import (
     write_part10,
 )
 from tests.support.listener_state import read_rows, read_study
+from tests.support.tls_scan import expected_scan, scan
 from tests.support.waiting import eventually
 
 
@@ -140,32 +141,9 @@ def test_dcmtk_sends_in_each_of_its_profiles(listen_tls, authority, tmp_path, bi
 
 
 def test_sslscan_finds_nothing_but_what_the_profile_names(listen_tls, authority, tmp_path):
-    program = shutil.which("sslscan")
-    if program is None:
-        pytest.skip("no sslscan: apt-get install sslscan")
     own = authority.issue("listener", bits=2048)
     _, port = listen_tls(listen_certificate=own.certificate, listen_certificate_key=own.key)
-    report = tmp_path / "report.xml"
-    subprocess.run(
-        [program, "--no-colour", f"--xml={report}", f"localhost:{port}"],
-        check=True, capture_output=True, timeout=120,
-    )  # fmt: skip
-    test = ElementTree.parse(report).getroot().find("ssltest")
-    spoken = {
-        f"{one.get('type')} {one.get('version')}"
-        for one in test.iter("protocol")
-        if one.get("enabled") == "1"
-    }
-    assert spoken == {"tls 1.2", "tls 1.3"}
-    suites = {
-        one.get("cipher") for one in test.iter("cipher") if one.get("sslversion") == "TLSv1.2"
-    }
-    assert suites == {name for name in CIPHERS if "RSA" in name}
-    assert test.find("renegotiation").get("supported") == "0"
-    compression = test.find("compression")  # an OpenSSL that knows none looks for none
-    assert compression is None or compression.get("supported") == "0"
-    heartbleed = {one.get("vulnerable") for one in test.iter("heartbleed")}
-    assert heartbleed <= {"0"}
+    assert scan(port, tmp_path) == expected_scan("RSA")
 
 
 # ---- Who does not ----
@@ -402,6 +380,42 @@ def test_a_title_from_elsewhere_has_no_urgent_priority_and_that_is_logged(listen
     assert priority_of(listener.port, "1.2.3", caller="BATCH") == Priority.BACKLOG
     said = [line for line in listener.log_lines() if "does not count" in line["message"]]
     assert [line["calling_ae"] for line in said] == ["ED_CR"]
+
+
+def priority_of_stat_film(port, study, caller, **options):
+    """The priority of a study whose film says STAT in its header (0040,1003)."""
+    image = make_image(study=study)
+    request = Dataset()
+    request.RequestedProcedurePriority = "STAT"
+    image.RequestAttributesSequence = Sequence([request])
+    assert send_images(port, image, caller=caller, **options) == [0]
+    return read_study(study).priority
+
+
+def test_the_header_of_a_film_makes_it_stat_only_where_its_sender_is_believed(
+    listen_tls, authority
+):
+    own = authority.issue("ed", names=("ed-cr.hospital.example",))
+    listener, port = listen_tls(
+        listen_client_certificates="asked",
+        listen_client_ca=authority.file,
+        caller_certificates="ED_CR=ed-cr.hospital.example",
+        caller_addresses="ICU=10.0.0.1",
+        unproven_callers="doubt",
+    )
+    assert (
+        priority_of_stat_film(port, "1.2.1", "ED_CR", **tls_args(authority, own)) == Priority.STAT
+    )
+    assert priority_of_stat_film(port, "1.2.2", "ED_CR", **tls_args(authority)) == Priority.ROUTINE
+    assert priority_of_stat_film(listener.port, "1.2.3", "ED_CR") == Priority.ROUTINE
+    assert priority_of_stat_film(listener.port, "1.2.4", "ICU") == Priority.ROUTINE
+    assert priority_of_stat_film(listener.port, "1.2.5", "ANYBODY") == Priority.ROUTINE
+
+
+def test_a_header_is_believed_of_titles_that_are_not_listed_until_the_site_doubts_them(listen):
+    listener = listen(caller_addresses="ED_CR=10.0.0.1")
+    assert priority_of_stat_film(listener.port, "1.2.1", "CR1") == Priority.STAT
+    assert priority_of_stat_film(listener.port, "1.2.2", "ED_CR") == Priority.ROUTINE
 
 
 def test_a_title_that_nothing_ties_to_a_device_is_believed_and_the_log_says_so(listen):

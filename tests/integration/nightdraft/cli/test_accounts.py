@@ -11,6 +11,7 @@ from records.accounts import accounts, programs
 from records.database.session import unit_of_work
 from records.settings import settings
 from tests.support.accounts import PASSWORD, run_sql
+from tests.support.assertions import EC, RSA, key_set
 
 pytestmark = pytest.mark.usefixtures("database", "data_dir")
 
@@ -104,6 +105,37 @@ def test_sites_have_callers():
     assert "no callers of its own" in run("site", "list").stdout
     assert "there is a site north" in str(run("site", "create", "north", status=1).exception)
     assert "small letters" in str(run("site", "create", "North!", status=1).exception)
+
+
+def test_a_program_with_keys_gets_no_token(tmp_path):
+    file = tmp_path / "jwks.json"
+    file.write_text(json.dumps(key_set(RSA, EC)))
+    done = run_json("token", "create", "ris", "--permission", "send_orders", "--jwks", str(file))
+    assert done["client_id"] == "ris"
+    assert done["token_address"].endswith("/auth/token")
+    assert "token" not in done
+    url = "https://ehr.example/jwks"
+    said = run("token", "create", "ehr", "--permission", "send_orders", "--jwks-url", url).stdout
+    assert "client id: ehr" in said
+    assert done["token_address"] in said
+    rows = {row["name"]: row["proves"] for row in run_json("token", "list")}
+    assert rows == {"ris": "keys rsa-1, ec-1", "ehr": f"keys at {url}"}
+    assert "rsa-1" in run("token", "list").stdout
+    file.write_text(json.dumps(key_set(EC)))
+    assert run_json("token", "keys", "ris", "--jwks", str(file))["keys"] == "keys ec-1"
+    assert url in run("token", "keys", "ris", "--jwks-url", url).stdout
+    for wrong, why in (
+        (("--jwks", str(file), "--jwks-url", url), "give one of the two"),
+        (("--jwks-url", "http://ris.example/jwks"), "https://"),
+        (("--jwks", str(tmp_path / "none")), "cannot be read"),
+        (("--jwks", str(tmp_path)), "cannot be read"),
+        ((), "name the new keys"),
+    ):
+        assert why in str(run("token", "keys", "ris", *wrong, status=1).exception)
+    file.write_text(json.dumps({"keys": [RSA.as_dict(private=True)]}))
+    private = ("create", "x", "--permission", "send_orders", "--jwks", str(file))
+    assert "only the program may have" in str(run("token", *private, status=1).exception)
+    assert {row["name"] for row in run_json("token", "list")} == {"ris", "ehr"}
 
 
 def test_a_token_is_shown_once_and_revoked():

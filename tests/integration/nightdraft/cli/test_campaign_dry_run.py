@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 from intake.archive import finder
 from intake.archive.budget import Places
 from intake.archive.errors import PacsAway
-from nightdraft import campaign_dry_run
-from nightdraft.campaign_dry_run import DryRun
 from nightdraft.cli.campaign_views import render_dry_run
 from nightdraft.cli.main import app
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import unit_of_work
 from records.database.tables import Instance, Study
 from records.errors import NotAllowed
+from records.operations import campaign_outlook
+from records.operations.campaign_outlook import DryRun
 from records.states import Stage
 from tests.support.campaigns import create, ends, tend_all
 from tests.support.outside_reports import receive
@@ -71,7 +71,7 @@ def listed(tmp_path, *uids):
 
 
 def test_a_list_counts_what_would_be_skipped_as_the_campaign_would(tmp_path, monkeypatch):
-    monkeypatch.setattr(campaign_dry_run, "AT_ONCE", 2)
+    monkeypatch.setattr(campaign_outlook, "AT_ONCE", 2)
     complete(new_instance("1.1", content="12345"), new_instance("1.2"))
     draft_all()
     complete(new_instance("1.3", content="1234567"))
@@ -97,7 +97,7 @@ def test_a_list_counts_what_would_be_skipped_as_the_campaign_would(tmp_path, mon
 
 
 def test_what_a_bundle_drafted_is_counted(monkeypatch):
-    monkeypatch.setattr(campaign_dry_run, "AT_ONCE", 2)
+    monkeypatch.setattr(campaign_outlook, "AT_ONCE", 2)
     complete(*(new_instance(f"1.{n}") for n in range(5)))
     for lease in claim(Stage.PREPARE):
         prepare(lease)
@@ -134,7 +134,7 @@ def test_a_list_with_wrong_lines_and_a_name_that_is_taken_are_refused(tmp_path):
 
 
 def test_what_a_list_names_twice_is_counted_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(campaign_dry_run, "AT_ONCE", 2)
+    monkeypatch.setattr(campaign_outlook, "AT_ONCE", 2)
     complete(
         new_instance("1.1", accession_number="A1", content="12345"),
         new_instance("1.2", accession_number="A2", content="123"),

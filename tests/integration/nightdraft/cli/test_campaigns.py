@@ -94,6 +94,11 @@ def test_campaigns_are_listed_in_pages():
     ]  # fmt: skip
     assert last["next"] is None
     assert "more:" not in run("list", "--after", second["next"]).stdout
+    assert run_json("list", "--state", "paused")["campaigns"] == []
+    running = run("list", "--state", "running", "--limit", "2").stdout.splitlines()[-1]
+    assert running == more.replace("list", "list --state RUNNING")
+    with pytest.raises(NotAllowed, match="'late' is no state"):
+        run("list", "--state", "late")
     with pytest.raises(NotAllowed):
         run("list", "--after", "yesterday")
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from nightdraft.cli.main import app
 from records.errors import NotAllowed, NotFound
 from records.states import MessageOutcome
-from tests.integration.api.test_message_pages import keep
+from tests.support.filled_records import keep_message
 
 
 def run(*arguments):
@@ -20,7 +20,7 @@ def run(*arguments):
 
 def test_refused_messages_are_listed_shown_and_settled(database, data_dir):
     assert "no messages" in run("list").output
-    refused, accepted = keep("1"), keep("2", MessageOutcome.ACCEPTED)
+    refused, accepted = keep_message("1"), keep_message("2", MessageOutcome.ACCEPTED)
     listed = run("list").output
     assert listed.index(str(accepted)) < listed.index(str(refused))
     assert "the order has no number (ORC-2)" in listed
@@ -43,7 +43,7 @@ def test_refused_messages_are_listed_shown_and_settled(database, data_dir):
 
 
 def test_a_list_goes_on_where_its_last_line_says(database, data_dir):
-    ids = [str(keep(str(n))) for n in range(3)]
+    ids = [str(keep_message(str(n))) for n in range(3)]
     first = run("list", "--open", "--limit", 2).output
     (rest,) = re.findall(r"more: nightdraft messages (.*)", first)
     assert ids[0] in run(*rest.split()).output

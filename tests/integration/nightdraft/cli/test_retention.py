@@ -16,10 +16,11 @@ from nightdraft.cli import doctor
 from nightdraft.cli.main import app
 from records.blobs import Blobs
 from records.database.session import unit_of_work
-from records.database.tables import Instance
+from records.database.tables import Instance, Study
 from records.retention import removal
 from records.retention.rules import RULES
 from records.settings import settings
+from records.workflow import sites
 from tests.support.retention import draft_studies, has_files, older, prepared_files, sign
 from tests.support.stored_studies import close_studies, store_studies
 
@@ -92,6 +93,51 @@ def test_show_lists_every_rule_with_its_days(studies, setting):
     assert {walk["rule"] for walk in told["walks"]} >= {"INSTANCES", "PREPARED"}
     assert told["disk"]["measured_days"] == 7
     assert told["disk"]["days_left"] is None
+
+
+def test_a_site_gets_days_of_its_own(studies):
+    signed, drafted, _ = studies
+    with unit_of_work() as session:
+        north = sites.create(session, "north")
+        session.get_one(Study, drafted).site_id = north.id
+    assert call("set", "--site", "north", "--rule", "drafted", "--days", "120").startswith(
+        "north, drafted: 120 days"
+    )
+    told = json.loads(call("rules", "--site", "north", "--json"))
+    assert {one["rule"]: (one["days"], one["own"]) for one in told} == {
+        "SIGNED": (30, False), "DRAFTED": (120, True),
+        "UNDRAFTED": (None, False), "PREPARED": (7, False),
+    }  # fmt: skip
+    shown = call("rules")
+    assert "NIGHTDRAFT_RETENTION_DRAFTED_DAYS" in shown
+    assert "the site" in shown
+    assert json.loads(call("run", "--dry-run", "--site", "north", "--json"))["studies"] == {}
+    assert json.loads(call("run", "--dry-run", "--site", "default", "--json"))["files"] == 1
+    call("run")
+    assert not has_files(signed)
+    assert has_files(drafted)
+    back = json.loads(call("set", "--site", "north", "--rule", "drafted", "--by-setting", "--json"))
+    assert back == {"site": "north", "rule": "DRAFTED", "days": 90, "own": False}
+    call("run")
+    assert not has_files(drafted)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("set", "--site", "default", "--rule", "signed"), "--by-setting"),
+        (("set", "--site", "default", "--rule", "signed", "--days", "1", "--by-setting"), "both"),
+        (("set", "--site", "nowhere", "--rule", "signed", "--days", "1"), "no site 'nowhere'"),
+        (("set", "--site", "default", "--rule", "signed", "--days", "-1"), "a number from 0"),
+        (("set", "--site", "default", "--rule", "events", "--days", "1"), "events"),
+        (("run", "--site", "default"), "--dry-run"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(arguments, sentence):
+    done = CliRunner().invoke(app, ["retention", *arguments])
+    assert done.exit_code != 0
+    assert sentence in done.output + str(done.exception)
+    assert not any(one["own"] for one in json.loads(call("rules", "--json")))
 
 
 def fill_disk(gigabytes: float) -> None:

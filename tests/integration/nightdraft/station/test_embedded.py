@@ -87,9 +87,9 @@ def test_data_is_kept_and_closed_to_others(folder: Path) -> None:
 
 def test_valkey_requires_its_password(folder: Path) -> None:
     with EmbeddedServers(folder, durable=False, postgres=False) as servers:
-        address = servers.owner_redis_url.rpartition("@")[2]
+        path = servers.owner_redis_url.rpartition("@")[2]
         with (
-            redis.Redis.from_url(f"redis://{address}") as client,
+            redis.Redis.from_url(f"unix://{path}") as client,
             pytest.raises(redis.AuthenticationError),
         ):
             client.ping()
@@ -213,11 +213,17 @@ def test_a_folder_too_deep_for_a_socket(folder: Path) -> None:
     deep.mkdir(parents=True)
     for part in (deep, deep.parent):
         part.chmod(0o711)
-    with EmbeddedServers(deep, durable=False, valkey=False) as servers:
+    with EmbeddedServers(deep, durable=False) as servers:
         assert query(servers.owner_url, "SELECT 1") == (1,)
-        sockets = Path(servers.owner_url.rpartition("host=")[2])
-        assert sockets.stat().st_mode & 0o077 == 0
-    assert not sockets.exists()
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
+            assert connection.ping()
+        sockets = [
+            Path(servers.owner_url.rpartition("host=")[2]),
+            Path(servers.owner_redis_url.rpartition("@")[2]).parent,
+        ]
+        assert sockets[0] != sockets[1]
+        assert all(folder.stat().st_mode & 0o077 == 0 for folder in sockets)
+    assert not any(folder.exists() for folder in sockets)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user for PostgreSQL")

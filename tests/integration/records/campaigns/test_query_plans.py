@@ -21,8 +21,14 @@ from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import CampaignMark, CampaignStudy
 from records.database.session import engine, unit_of_work
 from records.reports.reading import count_named_by_finals
-from records.states import CampaignKind, CampaignReason, CampaignStudyState, WalkState
-from records.workflow import studies
+from records.states import (
+    CampaignKind,
+    CampaignReason,
+    CampaignState,
+    CampaignStudyState,
+    WalkState,
+)
+from records.workflow import site_scope, sites, studies
 from tests.support.campaigns import closed_now, create, of_uids
 from tests.support.query_plans import explained, nodes
 from tests.support.registered_studies import complete, draft_all, new_instance, register
@@ -125,6 +131,15 @@ def queries(made):
     def listed(**wanted):
         return lambda s: rows.list_studies(s, made["pacs"], 50, **wanted)
 
+    def limited(ask):
+        def ask_for_site(session):
+            site = sites.create(session, "north").id
+            session.execute(text("UPDATE campaigns SET site_id = :site"), {"site": site})
+            with site_scope.limited_to([site]):
+                ask(session)
+
+        return ask_for_site
+
     def resolve(session):
         pulling.resolve(session, pull(session, made), ["2.25.900001", "2.25.900002"])
 
@@ -168,6 +183,12 @@ def queries(made):
         "walk again": walk_again,
         "counts": lambda s: counting.read_counts(s, list(made.values())),
         "progress": lambda s: progress.read_page(s, 50),
+        "of one site": limited(lambda s: progress.read_page(s, 50)),
+        "studies, of one site": limited(listed()),
+        "missing, of one site": limited(listed(state=state.MISSING, after=STUDIES // 2)),
+        "retry a group, of one site": limited(
+            lambda s: retrying.retry(s, made["again"], state.MISSING, "OFFLINE", 10)
+        ),
         "size of an image": kept_images.mean_bytes,
         "named by finals": lambda s: count_named_by_finals(s, [("1.7", "A7"), ("", "A8")]),
         "here, by UID": lambda s: feeding.find_by_uids(s, ["1.7", "1.8", "9.9"]),
@@ -229,6 +250,26 @@ def test_a_page_of_thousands_of_campaigns_is_read_by_the_index(database):
         for node in used
         if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "campaigns"
     ]
+
+
+@pytest.mark.parametrize("state", CampaignState)
+def test_campaigns_in_a_state_are_read_by_the_index_of_the_list(database, state):
+    with unit_of_work() as session:
+        session.execute(
+            text(
+                "INSERT INTO campaigns (name, kind, source, skip_reported, time_zone, created_by, "
+                "state, created_at) SELECT 'n' || n, 'LIST', '{}', true, 'UTC', 'test', "
+                "(ARRAY['RUNNING', 'PAUSED', 'CANCELLED', 'DONE'])[1 + n % 4], "
+                "now() - make_interval(mins => n) FROM generate_series(1, 3000) AS n"
+            )
+        )
+        session.execute(text("ANALYZE campaigns"))
+    with unit_of_work() as session, explained() as plans:
+        page = progress.read_page(session, 50, state=state)
+    assert {one.campaign.state for one in page.campaigns} == {state}
+    assert len(page.campaigns) == 50
+    used = [node.get("Index Name") for _, plan in plans for node in nodes(plan)]
+    assert "ix_campaigns_created_at" in used
 
 
 @pytest.mark.parametrize(

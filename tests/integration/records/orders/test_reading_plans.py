@@ -6,11 +6,13 @@ from sqlalchemy import text
 from records import received_messages
 from records.database.order_tables import Order, ReceivedMessage
 from records.database.session import engine, unit_of_work
-from records.database.tables import Study
+from records.database.tables import DEFAULT_SITE_ID, Study
 from records.operations import overview
-from records.orders import matching, reading
+from records.orders import identities, matching, reading
 from records.states import MessageOutcome, OrderStatus
+from records.workflow import site_scope, sites
 from tests.integration.records.workflow.test_query_plans import explained, nodes
+from tests.support.ordered_studies import new_order
 
 ROWS = 20_000
 TABLES = ("orders", "order_keys", "order_changes", "study_orders", "received_messages", "studies")
@@ -113,6 +115,34 @@ def test_every_reader_reads_an_index(many_orders):
     with unit_of_work() as session:
         assert len(reading.read_page(session, status=OrderStatus.CANCELLED).orders) == 4
         assert len(reading.read_page(session, search="p7").orders) == 2
+
+
+def test_the_orders_of_one_site_have_their_index(many_orders):
+    """As there are none of the second site, a walk over all orders would read all of them."""
+    with unit_of_work() as session:
+        south = sites.create(session, "south").id
+        mark = reading.read_page(session).next
+    readers = {
+        "orders": reading.read_page,
+        "next page": lambda s: reading.read_page(s, after=mark),
+        "by status": lambda s: reading.read_page(s, status=OrderStatus.ACTIVE),
+        "by status, next": lambda s: reading.read_page(s, status=OrderStatus.ACTIVE, after=mark),
+        "search": lambda s: reading.read_page(s, search="a77"),
+        "messages": received_messages.read_page,
+        "refused": lambda s: received_messages.read_page(s, outcome=MessageOutcome.REFUSED),
+        "open": lambda s: received_messages.read_page(s, only_open=True),
+        "oldest open": lambda s: received_messages.list_open(s, 50),
+        "count of open": overview.count_open_messages,
+        "a sender's number": lambda s: identities.resolve_identities(s, [new_order()]),
+    }
+    for shown in ([south], [DEFAULT_SITE_ID, south]):
+        with site_scope.limited_to(shown):
+            walks = {name: list(walked_tables(read)) for name, read in readers.items()}
+        assert {name: tables for name, tables in walks.items() if tables} == {}
+    with unit_of_work() as session:
+        session.execute(text("DROP INDEX ix_orders_site_id, ix_orders_site_id_status"))
+    with site_scope.limited_to([south]):
+        assert list(walked_tables(reading.read_page))
 
 
 def test_a_missing_index_is_found(many_orders):

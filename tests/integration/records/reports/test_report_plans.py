@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from nightdraft.bench.growth_fill import fill
 from records.database.report_tables import ReceivedReport
 from records.database.session import engine, unit_of_work
-from records.database.tables import Draft, Study
+from records.database.tables import DEFAULT_SITE_ID, Draft, Study
 from records.reports import (
     addenda,
     differing_finals,
@@ -22,7 +22,7 @@ from records.reports import (
 from records.reports.listing import ReportFilter
 from records.reports.receiving import receive_report
 from records.states import WARNING, Origin, ReportStatus
-from records.workflow import later_studies, reviews, study_lookup
+from records.workflow import later_studies, reviews, site_scope, sites, study_lookup
 from records.workflow.identifiers import PatientId, patient_ids
 from records.workflow.patients import Patient
 from tests.support.outside_reports import new_report
@@ -151,6 +151,14 @@ def test_a_page_of_finals_to_train_on_reads_an_index(many_reports, setting):
                 assert len(next_page()) == found
 
 
+def _limited(ask, sites_shown):
+    def ask_for_some():
+        with site_scope.limited_to(sites_shown):
+            ask()
+
+    return ask_for_some
+
+
 def test_every_filter_of_the_list_reads_an_index(many_reports):
     day = dt.datetime.now().astimezone().date() - dt.timedelta(days=3)
     filters = {
@@ -177,6 +185,13 @@ def test_every_filter_of_the_list_reads_an_index(many_reports):
             for name, wanted in filters.items()
             for after in (None, mark)
         }
+        south = sites.create(session, "south").id
+        for sites_shown in ([south], [DEFAULT_SITE_ID, south]):
+            questions |= {
+                (*key, len(sites_shown)): _limited(ask, sites_shown)
+                for key, ask in questions.items()
+                if len(key) == 2
+            }
         questions["one"] = lambda: listing.read_report(session, report.id)
         walked = {}
         for name, ask in questions.items():

@@ -11,14 +11,16 @@ from nightdraft.bench.growth_fill import fill
 from records.database.discrepancy_tables import Discrepancy, DiscrepancyTally
 from records.database.report_tables import FinalComparison
 from records.database.session import engine, unit_of_work
-from records.database.tables import Alarm, Event, Hold
+from records.database.tables import DEFAULT_SITE_ID, Alarm, Event, Hold
 from records.errors import NotAllowed, NotFound
 from records.operations import refusals
 from records.reports import discrepancies, model_errors, second_looks
 from records.states import WARNING, DiscrepancySide, DiscrepancyState, HoldReason
-from records.workflow import discrepancy_rechecks, holds
+from records.workflow import discrepancy_rechecks, holds, site_scope, sites
+from tests.support.accounts import run_sql
 from tests.support.discrepant_studies import CLEAR, NODULE, PNEUMOTHORAX, draft, report, work
 from tests.support.query_plans import explained, nodes
+from tests.support.two_sites import make_site
 
 CONFIRMED, DENIED, UNCLEAR, OPEN = (
     DiscrepancyState.CONFIRMED,
@@ -187,6 +189,47 @@ def test_a_second_look_makes_no_alarm_no_event_no_hold_and_keeps_no_name(archive
     assert names & {"reader", "read_by", "author", "by", "radiologist"} == set()
 
 
+def move(number, site):
+    run_sql("UPDATE studies SET site_id = :s WHERE patient_id = :p", s=site, p=f"P{number}")
+
+
+def test_nobody_is_shown_or_asked_what_is_of_another_site(archive):
+    north, south = make_site("north"), make_site("south")
+    for number, site in ((1, south), (2, north), (3, south)):
+        move(number, site)
+    with unit_of_work() as session:
+        ids = {each.study.patient_id: each.discrepancy.id for each in page_of(session)}
+    with site_scope.limited_to([south]):
+        with unit_of_work() as session:
+            assert [each.study.patient_id for each in page_of(session)] == ["P3", "P1"]
+            for ask_for in (second_looks.read_record, second_looks.read_question):
+                with pytest.raises(NotFound):
+                    ask_for(session, ids["P2"])
+        with pytest.raises(NotFound):
+            answer(ids["P2"])
+        assert [question and question[0] for question in (ask(), ask(), ask())] == [
+            "P3",
+            "P1",
+            None,
+        ]
+        assert answer(ids["P1"]).used == 1
+    with site_scope.limited_to([]), unit_of_work() as session:
+        assert page_of(session) == []
+        assert second_looks.ask_next(session) is None
+
+
+def limited(ask_for, sites_shown):
+    def ask_limited():
+        with site_scope.limited_to(sites_shown):
+            ask_for()
+
+    return ask_limited
+
+
+def page_of(session):
+    return list(second_looks.read_page(session).entries)
+
+
 MANY = """
 INSERT INTO received_reports (identity, origin, sender, status, placer_order_number,
     filler_order_number, accession_numbers, accession_number_issuer, study_instance_uid,
@@ -264,6 +307,13 @@ def test_every_question_reads_an_index(database, data_dir, setting):
             "note": lambda: discrepancy_rechecks.note_studies(session, [study.id]),
             "take up": lambda: discrepancies.take_up_rechecks(session, 10),
             "check": lambda: discrepancies.begin_check(session, *unchecked),
+        }
+        north = sites.create(session, "north").id
+        of_sites = ("page", "next page", "errors", "observation", "of a campaign", "ask")
+        asked |= {
+            f"{name}, of {len(shown)} sites": limited(asked[name], shown)
+            for name in of_sites
+            for shown in ([DEFAULT_SITE_ID], [north], [DEFAULT_SITE_ID, north])
         }
         walked = {}
         for name, question in asked.items():

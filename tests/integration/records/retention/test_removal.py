@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
@@ -20,7 +21,7 @@ from records.database.retention_tables import BlobRemoval
 from records.database.session import engine, unit_of_work
 from records.database.tables import Instance, Study
 from records.operations import alarms, scrub
-from records.retention import disk, prepared, removal, walks
+from records.retention import disk, erasure, prepared, removal, site_days, walks
 from records.retention.removal import KeptBecause
 from records.settings import settings
 from records.states import (
@@ -35,6 +36,7 @@ from records.states import (
     WalkState,
 )
 from records.workflow import events, holds, requests, stored_bytes, studies
+from records.workflow.identifiers import PatientId
 from tests.support.campaigns import create
 from tests.support.paths import ROOT
 from tests.support.query_plans import explained, nodes
@@ -70,7 +72,7 @@ def run(blobs: Blobs) -> None:
 
 def kept_because(study_id: uuid.UUID) -> KeptBecause | None:
     with unit_of_work() as session:
-        verdict = removal.remove_bytes(session, study_id, settings())
+        verdict = removal.remove_bytes(session, study_id)
         session.rollback()
     return verdict if isinstance(verdict, KeptBecause) else None
 
@@ -418,36 +420,87 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(blobs, setting):
 # ---- Among many ----
 
 
-def test_each_query_uses_an_index_among_many_studies(blobs):
+@pytest.fixture
+def many(blobs):
+    """Thirty thousand studies."""
     with engine().begin() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text(MANY.replace("WARNING", WARNING)))
     with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
+
+
+LARGE = frozenset(
+    {
+        *("instances", "series", "studies", "drafts", "draft_requests", "reviews", "events"),
+        *("campaign_studies", "campaign_files", "blob_removals"),
+    }
+)
+
+
+def scans(plan: dict[str, Any]) -> list[str]:
+    """The large tables that a plan reads as a whole."""
+    return [
+        node["Relation Name"]
+        for node in nodes(plan)
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in LARGE
+    ]
+
+
+def test_each_query_uses_an_index_among_many_studies(many):
     with unit_of_work() as session:
         ids = session.scalars(select(Study.id).limit(40)).all()
     with explained() as plans, unit_of_work() as session:
         stored = removal.list_stored(session, 30, None, 500)
         removal.list_stored(session, 30, stored[-1][:2], 500)
         removal.read_facts(session, ids)
-        removal.remove_bytes(session, ids[0], settings())
+        removal.remove_bytes(session, ids[0])
+        site_days.read_site_days(session)
         drafts = prepared.list_drafts(session, 7, None, 500)
-        prepared.list_drafts(session, 7, drafts[-1][:2], 500)
-        prepared.still_needed(session, {digest for _, _, digest in drafts})
+        prepared.list_drafts(session, 7, (drafts[-1].created_at, drafts[-1].id), 500)
+        prepared.still_needed(session, {draft.inputs_digest for draft in drafts})
         disk.read_pace(session)
         studies.known_blobs(session, ["a", "b"])
         stored_bytes.list_removals(session, 500)
         stored_bytes.lacks_bytes(session, ids[0])
-    large = {"instances", "studies", "drafts", "draft_requests", "reviews", "events"}
-    large |= {"campaign_studies", "blob_removals"}
     for statement, plan in plans:
-        scans = [
-            node["Relation Name"]
-            for node in nodes(plan)
-            if node["Node Type"] == "Seq Scan" and node["Relation Name"] in large
-        ]
-        assert not scans, (scans, statement)
+        assert not scans(plan), statement
+
+
+def test_an_erasure_reads_no_large_table_as_a_whole(many):
+    with explained() as plans, unit_of_work() as session:
+        rows, deleted = erasure.erase_patient(session, PatientId("P20005", ""), "request 17")
+    assert len(rows.study_ids) == 1
+    assert deleted["reviews"] == 1
+    whole = {statement: found for statement, plan in plans if (found := scans(plan))}
+    assert whole == {}
+    assert len(plans) > len(erasure._STATEMENTS)
+
+
+FOREIGN_KEYS = text(
+    """
+    SELECT c.conrelid::regclass::text AS child, a.attname AS column_name
+    FROM pg_constraint c
+    JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1]
+    WHERE c.contype = 'f' AND c.connamespace = current_schema()::regnamespace
+    AND c.confrelid::regclass::text = ANY (:erased)
+    AND NOT EXISTS (
+        SELECT FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indkey[0] = c.conkey[1]
+        AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) LIKE '%IS NOT NULL%')
+    )
+    """
+)
+"""Columns that refer to a table of an erasure, and that no index leads to.
+
+For each row that is deleted PostgreSQL looks there for rows that refer to it.
+"""
+
+
+def test_what_refers_to_an_erased_row_is_found_by_an_index(database):
+    with unit_of_work() as session:
+        erased = [table for table, _ in erasure._STATEMENTS]
+        assert session.execute(FOREIGN_KEYS, {"erased": erased}).all() == []
 
 
 MANY = """
@@ -492,4 +545,8 @@ INSERT INTO campaigns (id, name, kind, skip_reported, time_zone, created_by)
 SELECT md5('c')::uuid, 'c', 'LIST', false, 'UTC', 'a person';
 INSERT INTO campaign_studies (campaign_id, study_instance_uid)
 SELECT md5('c')::uuid, '1.9.' || n FROM generate_series(1, 15000) n;
+INSERT INTO campaign_files (campaign_id, path, campaign_study_id)
+SELECT campaign_id, 'f' || id, id FROM campaign_studies;
+INSERT INTO events (study_id, kind, detail)
+SELECT md5('s' || n)::uuid, 'COMPLETE', '' FROM generate_series(1, 30000) n;
 """

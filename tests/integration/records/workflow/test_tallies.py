@@ -8,10 +8,21 @@ from sqlalchemy import text
 import migrations
 from records import hold_decisions
 from records.database.session import engine, unit_of_work
-from records.states import Decision, FailReason, HoldReason, TallyKind
-from records.workflow import attempts, holds, requests, tallies, withdrawals
+from records.database.tables import DEFAULT_SITE_ID
+from records.states import Decision, FailReason, HoldReason, Stage, TallyKind
+from records.workflow import (
+    attempts,
+    holds,
+    requests,
+    site_scope,
+    tallies,
+    withdrawals,
+    worklist,
+)
 from records.workflow.tallies import DRAFT_SECONDS_BOUNDS
+from tests.support.accounts import run_sql
 from tests.support.registered_studies import claim, complete, draft_all, new_instance
+from tests.support.two_sites import make_site
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -121,3 +132,44 @@ def test_holds_that_are_open_before_the_upgrade_are_counted():
     assert numbers(TallyKind.OPEN_HOLDS) == {"AGE_UNKNOWN": 1}
     draft_all()
     assert numbers(TallyKind.DRAFTS) == {"": 1}
+
+
+def studies_at(*site_ids):
+    with unit_of_work() as session, site_scope.limited_to(site_ids):
+        return {str(state): n for state, n in worklist.count_by_state(session).items() if n}
+
+
+def test_studies_are_counted_by_site_and_follow_one_that_moves():
+    north, south = make_site("north", ["NORTH_CR"]), make_site("south")
+    complete(new_instance("1.1", calling_ae="NORTH_CR"), new_instance("1.2"), new_instance("1.3"))
+    draft_all()
+    assert studies_at(north) == {"DRAFTED": 1}
+    assert studies_at(DEFAULT_SITE_ID) == {"DRAFTED": 2}
+    assert studies_at(north, DEFAULT_SITE_ID) == {"DRAFTED": 3}
+    assert studies_at(south) == studies_at() == {}
+    run_sql(
+        "UPDATE studies SET site_id = :south WHERE study_instance_uid IN ('1.1', '1.2')",
+        south=south,
+    )
+    counted = {DEFAULT_SITE_ID: {"DRAFTED": 1}, south: {"DRAFTED": 2}, north: {}}
+    assert {site: studies_at(site) for site in counted} == counted
+    with unit_of_work() as session:
+        tallies.fold(session, 0)
+    assert {site: studies_at(site) for site in counted} == counted
+    assert numbers(TallyKind.STUDIES) == {"DRAFTED": 3}
+    run_sql("DELETE FROM worklist_entries WHERE site_id = :south", south=south)
+    assert studies_at(south) == {}
+
+
+def test_what_somebody_works_on_is_counted_at_its_site_and_the_oldest_waits_there():
+    north = make_site("north", ["NORTH_CR"])
+    complete(new_instance("1.1"))
+    complete(new_instance("1.2", calling_ae="NORTH_CR"))
+    claim(Stage.PREPARE)
+    assert studies_at(north) == studies_at(DEFAULT_SITE_ID) == {"PREPARING": 1}
+    with unit_of_work() as session, site_scope.limited_to([north]):
+        newer = worklist.oldest_waiting(session)
+    with unit_of_work() as session:
+        assert worklist.oldest_waiting(session) < newer
+    with unit_of_work() as session, site_scope.limited_to([]):
+        assert worklist.oldest_waiting(session) is None

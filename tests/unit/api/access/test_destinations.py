@@ -41,3 +41,5 @@ def test_anything_else_is_nowhere(path):
 def test_the_login_leads_back():
     assert login_address("/studies/1?before=3") == "/login?next=%2Fstudies%2F1%3Fbefore%3D3"
     assert login_address("/") == "/login"
+    assert login_address("/", "ended") == "/login?why=ended"
+    assert login_address("/holds", "ended") == "/login?why=ended&next=%2Fholds"

@@ -80,6 +80,26 @@ def test_the_more_urgent_wins(header, caller, expected):
     assert choose_priority(dataset, caller, settings) is expected
 
 
+@pytest.mark.parametrize(
+    ("header", "caller", "expected"),
+    [
+        ("STAT", "CR1", Priority.ROUTINE),
+        ("STAT", "ED", Priority.ROUTINE),
+        ("STAT", "BATCH", Priority.BACKLOG),
+        (None, "ED", Priority.ROUTINE),
+        (None, "CR1", Priority.ROUTINE),
+    ],
+)
+def test_who_is_not_believed_makes_nothing_urgent(header, caller, expected):
+    dataset = Dataset()
+    if header:
+        request = Dataset()
+        request.RequestedProcedurePriority = header
+        dataset.RequestAttributesSequence = Sequence([request])
+    settings = read_settings(caller_priorities="ED=URGENT, BATCH=BACKLOG")
+    assert choose_priority(dataset, caller, settings, is_believed=False) is expected
+
+
 def test_a_name_of_megabytes_is_refused_without_being_read(tmp_path):
     path = write_image(tmp_path / "1")
     content = path.read_bytes()

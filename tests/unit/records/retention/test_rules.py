@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 
 from records.blobs import Blobs
-from records.retention.rules import RULES, CountedFrom, Kept, days_of, instance_days, list_periods
+from records.retention.rules import (
+    RULES,
+    RULES_OF_SITES,
+    CountedFrom,
+    Kept,
+    days_of,
+    find_days,
+    list_periods,
+)
 from records.settings import Settings
+from records.states import SiteRule
 
 
 def test_every_folder_of_the_blobs_has_a_rule(tmp_path):
@@ -24,9 +33,13 @@ def test_everything_that_is_kept_has_a_rule_and_a_sentence():
 
 def test_days_are_settings_with_their_defaults():
     config = Settings()
-    assert instance_days(CountedFrom.SIGNATURE, config=config) == 30
-    assert instance_days(CountedFrom.DRAFT, config=config) == 90
-    assert instance_days(CountedFrom.ARRIVAL, config=config) is None
+    of_sites = {name: find_days(rule, config) for name, rule in RULES_OF_SITES.items()}
+    assert of_sites == {"SIGNED": 30, "DRAFTED": 90, "UNDRAFTED": None, "PREPARED": 7}
+    assert set(of_sites) == set(SiteRule)
+    films = [rule for rule in RULES_OF_SITES.values() if rule.kept is Kept.INSTANCES]
+    assert {rule.counted_from for rule in films} == {
+        CountedFrom.SIGNATURE, CountedFrom.DRAFT, CountedFrom.ARRIVAL,
+    }  # fmt: skip
     assert days_of(Kept.PREPARED, config=config) == 7
     assert days_of(Kept.INCOMING, config=config) == 1
     assert days_of(Kept.EVENTS, config=config) is None
@@ -35,7 +48,7 @@ def test_days_are_settings_with_their_defaults():
 @pytest.mark.parametrize("days", [0, 12.5])
 def test_a_setting_changes_the_days_and_0_is_for_ever(days):
     config = Settings(retention_signed_days=days)
-    assert instance_days(CountedFrom.SIGNATURE, config=config) == (days or None)
+    assert find_days(RULES_OF_SITES[SiteRule.SIGNED], config) == (days or None)
     (period,) = (
         period
         for period in list_periods(config=config)

@@ -1,0 +1,213 @@
+"""axe-core finds no violation of WCAG 2.2 A or AA on any page: light and dark, on desk and phone.
+
+The browser's debugger puts axe-core into each page, so the content security policy stays as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from records.accounts import accounts
+from records.database.session import unit_of_work
+from records.states import Role
+from tests.support.accounts import PASSWORD, make_account
+from tests.support.filled_records import add_states, addresses, fill
+from tests.support.page_looks import LOOKS, PICTURES, is_wide
+from tests.support.paths import ROOT
+
+FOLDER = ROOT / "tests/data/axe-core"
+SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"  # of axe.min.js 4.14.1
+
+RUN = """async ([colours, isOnlyColours, hasOthers]) => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+    // What follows the colour scheme by script does so with the next frame.
+    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+    const ofColours = {runOnly: {type: "rule", values: colours}, resultTypes: ["violations"]};
+    const ofAll = {
+        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"],
+        rules: {"target-size": {enabled: true}},
+        resultTypes: ["violations"],
+    };
+    const ours = {exclude: [hasOthers ? ["#reference"] : ["#none"]]};
+    const found = await axe.run(ours, isOnlyColours ? ofColours : ofAll);
+    if (hasOthers) found.violations.push(...(await axe.run("#reference", ofColours)).violations);
+    return found.violations.flatMap(({id, help, nodes}) =>
+        nodes.map(({html, failureSummary}) => `${id} (${help}): ${html.slice(0, 200)}
+            ${failureSummary.slice(0, 300)}`));
+}"""
+
+COLOURS = ["color-contrast", "link-in-text-block"]
+"""The rules about colours: all that a dark page can violate and a light one does not.
+
+They are also what is asked of Swagger UI: our style sheet sets its colours, how it is built is not
+ours.
+"""
+
+NOT_PAGES = ("/api/", "/fhir", "/healthz", "/readyz", "/metrics")
+
+
+def test_the_vendored_file_is_that_of_the_version_that_is_named():
+    assert hashlib.sha256((FOLDER / "axe.min.js").read_bytes()).hexdigest() == SHA256
+    (version,) = re.findall(r"^axe-core (\S+),", (FOLDER / "README.txt").read_text())
+    assert f"axe v{version}" in (FOLDER / "axe.min.js").read_text()[:100]
+    assert f"axe-core {version}," in (ROOT / "NOTICE").read_text()
+    assert "Mozilla Public License" in (FOLDER / "LICENSE").read_text()
+
+
+class Checker:
+    """Opens pages and collects what axe-core finds on them."""
+
+    def __init__(self, browser, url):
+        self.url = url
+        self.blocked = []
+        self.found = {}
+        self.context = browser.new_context(base_url=url)
+        self.context.add_init_script(path=FOLDER / "axe.min.js")
+        self.page = self.context.new_page()
+        self.page.on("console", self._listen)
+
+    def _listen(self, message):
+        if "Content Security Policy" in message.text:
+            self.blocked.append(message.text)
+
+    def log_in(self, login):
+        self.page.goto("/login")
+        self.page.get_by_label("Login name").fill(login)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Log in").click()
+        self.page.wait_for_url(lambda url: "/login" not in url)
+
+    def open(self, address, name=""):
+        self.page.goto(address, wait_until="load")
+        self.look(name or address)
+
+    def look(self, name):
+        """Run axe-core on the page in each look."""
+        self.page.wait_for_load_state("networkidle" if name == "/api/docs" else "load")
+        for scheme, width in LOOKS:
+            self.page.emulate_media(color_scheme=scheme)
+            self.page.set_viewport_size({"width": width, "height": 900})
+            for one in self.page.evaluate(RUN, [COLOURS, scheme == "dark", name == "/api/docs"]):
+                self.found.setdefault(one, f"{name}, {scheme}, {width} px")
+            assert not is_wide(self.page), (name, scheme, width)
+            if PICTURES:
+                file = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "worklist"
+                self.page.screenshot(
+                    path=Path(PICTURES) / f"{file}-{scheme}-{width}.png", full_page=True
+                )
+
+    def assert_nothing(self):
+        assert not self.blocked
+        assert not self.found, "\n".join(f"{where}: {what}" for what, where in self.found.items())
+
+
+@contextmanager
+def checking(browser, url) -> Iterator[Checker]:
+    checker = Checker(browser, url)
+    try:
+        yield checker
+    finally:
+        checker.context.close()
+
+
+@pytest.fixture
+def filled(database, data_dir, setting, tmp_path):
+    pacs = tmp_path / "pacs.toml"
+    pacs.write_text('[archive]\nhost = "pacs.example.org"\nae_title = "ARCHIVE"\n')
+    setting(pacs_file=pacs, campaign_folders=str(tmp_path))
+    return fill(setting), add_states(data_dir)
+
+
+def pages(ids, studies):
+    """The addresses of all pages that a person may open, with what there is."""
+    for route, path in addresses(ids):
+        if not route.startswith(NOT_PAGES) and not route.endswith((".jpg", "/changed", "/live")):
+            yield path
+    for study in studies.values():
+        yield f"/studies/{study}"
+
+
+@pytest.mark.timeout(900)  # some three hundred runs of axe-core, on whatever machine
+def test_no_page_violates_wcag(serve, browser, filled):
+    ids, studies = filled
+    server = serve()
+    with checking(browser, server.url) as checker:
+        # Before the first account, forms ask for a name.
+        for address in (
+            f"/studies/{studies['held']}",
+            f"/studies/{studies['rejected']}",
+            "/holds?reason=CHEST_UNKNOWN",
+            f"/messages/{ids['message_id']}",
+            "/campaigns/new",
+        ):
+            checker.open(address)
+        with unit_of_work() as session:
+            _, token = accounts.create(session, "root", Role.ADMINISTRATOR, (), "a test")
+        checker.open(f"/link/{token}")
+        checker.open(f"/link/{'x' * 43}")  # one that cannot be used
+        make_account("ada", Role.LEAD, name="Ada Lovelace")
+        make_account("eve", Role.AUDITOR)
+        make_account("root2", Role.ADMINISTRATOR, name="Margarethe Hohenstein-Wittgenbach")
+        make_account("tom", Role.TRAINEE)
+        checker.open("/login?why=ended")
+        checker.log_in("ada")
+        left_out = {"/trail", "/login", "/again", "/account/second-factor"}
+        for address in pages(ids, studies):
+            if address not in left_out:
+                checker.open(address)
+        campaign = ids["campaign_id"]
+        for address in (
+            "/?state=FAILED",
+            "/?words=nobody",
+            "/holds?reason=CHEST_UNKNOWN",
+            f"/campaigns/{campaign}?state=WAITING",
+            f"/campaigns/{campaign}/change?action=pause",
+            "/tonight/retry?reason=UNREADABLE",
+            "/discrepancies?side=MISS_OF_MODEL",
+            "/reports?patient_id=nobody",
+            "/second-look?nothing_open=true",
+            "/nights/2026-11-24",
+            "/again?next=%2Faccount",
+            "/api/docs",
+            "/no/such/page",
+            "/trail",  # which she may not open
+        ):
+            checker.open(address)
+        page = checker.page
+        page.goto("/campaigns/new")
+        page.get_by_label("Name", exact=True).fill("winter")
+        page.get_by_label("A list").fill("1.2.1\nA99")
+        page.get_by_role("button", name="Try it").click()
+        expect(page.get_by_text("Nothing was created.")).to_be_visible()
+        checker.look("a tried campaign")
+        page.goto("/account")
+        page.get_by_role("button", name="Set it up").click()
+        expect(page.locator(".qr")).to_be_visible()
+        checker.look("/account/second-factor")
+        for login, addresses_of in (
+            ("eve", ("/trail",)),
+            ("root2", ("/tonight", "/holds")),
+            ("tom", ("/", "/holds?reason=CHEST_UNKNOWN", f"/studies/{studies['held']}")),
+        ):
+            page.get_by_role("button", name="Log out").click()
+            checker.log_in(login)
+            for address in addresses_of:
+                checker.open(address, f"{login}{address}")
+        page.get_by_role("button", name="Log out").click()
+        checker.log_in("ada")
+        checker.open("/")
+        server.end()
+        expect(page.locator("#stale")).to_be_visible(timeout=30_000)
+        checker.look("a page whose server does not answer")
+        checker.assert_nothing()
+        # axe-core is there, and finds what is wrong.
+        page.evaluate("document.querySelector('main').append(document.createElement('img'))")
+        checker.look("an image without words")
+        assert any(one.startswith("image-alt") for one in checker.found)

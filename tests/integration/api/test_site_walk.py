@@ -1,0 +1,227 @@
+"""Every route that shows patients of sites, walked with rows of another site behind it."""
+
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.access.table import TABLE, Scope
+from api.app import make_app
+from records.accounts import programs
+from records.accounts.roles import PERMISSIONS
+from records.database.session import unit_of_work
+from records.settings import settings
+from records.states import Role
+from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.support.planted_rows import plant
+from tests.support.two_sites import make_site
+
+THEIRS, OURS = "XYZZYPLUGH", "FROTZQUUX"
+
+SEEN_BY_BOTH = {
+    "/",
+    "/live",
+    "/studies/{study}",
+    "/holds",
+    "/api/studies",
+    "/api/studies/{uid}",
+    "/api/holds",
+    "/orders",
+    "/orders/{order_id}",
+    "/reports",
+    "/reports/{report_id}",
+    "/api/orders",
+    "/api/orders/{order_id}",
+    "/api/reports",
+    "/api/reports/{report_id}",
+    "/discrepancies",
+    "/discrepancies/{discrepancy_id}",
+    "/api/discrepancies",
+    "/api/discrepancies/{discrepancy_id}",
+    "/comparisons",
+    "/comparisons/{comparison_id}",
+    "/api/comparisons/drafts",
+    "/api/comparisons/drafts/{comparison_id}",
+    "/messages",
+    "/messages/{message_id}",
+    "/api/messages",
+    "/api/messages/{message_id}",
+    "/campaigns",
+    "/campaigns/live",
+    "/campaigns/{campaign_id}",
+    "/campaigns/{campaign_id}/change",
+    "/api/campaigns",
+    "/api/campaigns/{campaign_id}",
+    "/tonight",
+    "/tonight/live",
+}
+"""Where a lead reader of both sites finds the planted name, so that the walk can find it at all."""
+
+QUERIES = {
+    "/": ("", "?words={name}", "?state=HELD"),
+    "/api/studies": ("", "?words={name}", "?state=HELD"),
+    "/orders": ("", "?words={name}-B", "?status=ACTIVE"),
+    "/api/orders": ("", "?words={name}-B", "?status=ACTIVE"),
+    "/reports": ("", "?status=FINAL", "?accession_number=A{number}", "?patient_id=P{number}"),
+    "/api/reports": ("", "?status=FINAL", "?accession_number=A{number}", "?patient_id=P{number}"),
+    "/messages": ("", "?outcome=REFUSED"),
+    "/api/messages": ("", "?outcome=REFUSED", "?open=true"),
+    "/discrepancies": ("", "?side=MISS_OF_MODEL", "?campaign={campaign_id}"),
+    "/api/discrepancies": ("", "?side=MISS_OF_MODEL", "?campaign={campaign_id}"),
+    "/comparisons": ("", "?first=bundle&second=B", "?campaign={campaign_id}"),
+    "/api/comparisons/drafts": ("?first=bundle&second=B", "?campaign={campaign_id}"),
+    "/campaigns/{campaign_id}/change": ("?action=pause",),
+    "/studies/{study}/changed": ("?seen=x",),
+}
+"""With which questions a route is asked; without a line, with none."""
+
+
+@pytest.fixture
+def walk(database, data_dir, setting):
+    """Two sites with rows of every kind, and clients by who asks."""
+    setting(
+        draft_reported_studies=True,
+        second_look_controls=0,
+        account_requests_per_minute=0,
+        token_requests_per_minute=0,
+    )
+    app = make_app(settings())
+    clients, planted = {}, {}
+    try:
+        for number, (name, code) in enumerate(((THEIRS, "south"), (OURS, "north")), start=1):
+            site = make_site(code, senders=[f"RIS|{code.upper()}"])
+            with unit_of_work() as session:
+                token = programs.create(
+                    session, f"{code}.ris", PERMISSIONS[Role.SERVICE], "a test", site_code=code
+                )
+            client = TestClient(app, base_url="http://localhost", follow_redirects=False)
+            client.__enter__()
+            client.headers["authorization"] = f"Bearer {token}"
+            clients[f"program of {code}"] = client
+            planted[name] = {"number": number} | plant(
+                name, number, site, code, f"RIS|{code.upper()}", client
+            )
+        for login, codes in (("north.lead", ["north"]), ("both", ["north", "south", "default"])):
+            client = TestClient(app, base_url="http://localhost", follow_redirects=False)
+            client.__enter__()
+            make_account(login, Role.LEAD, sites=codes)
+            client.post("/login", data={"login": login, "password": PASSWORD})
+            page = client.get("/account").text
+            client.headers["x-form-token"] = re.search(r'name="form-token" content="(\w+)"', page)[
+                1
+            ]
+            clients[login] = client
+        yield clients, planted
+    finally:
+        for client in clients.values():
+            client.__exit__(None, None, None)
+
+
+def fill(route, rows):
+    """The path of a route with the ids of planted rows; every parameter has one."""
+    ids = {name: str(value) for name, value in rows.items() if name != "resources"}
+    if route.startswith("/fhir/"):
+        ids["resource_id"] = rows["resources"].get(route.split("/")[2], "none")
+    return re.sub(r"\{(\w+)\}", lambda match: ids[match[1]], route)
+
+
+def addresses(rows, name):
+    """(route, path, query) of every GET route that shows patients of sites, or may."""
+    for (method, route), row in sorted(TABLE.items()):
+        is_numbers = route in ("/tonight", "/tonight/live", "/nights", "/api/tonight")
+        if method != "GET" or (row.scope is Scope.NONE and not is_numbers):
+            continue
+        for query in QUERIES.get(route, ("",)):
+            path = fill(route, rows)
+            yield route, path, query.format(name=name, **rows)
+
+
+def found(client, path, query, words):
+    """The status of an answer, and those of the words that are in it, beside what was asked for."""
+    answer = client.get(path + query)
+    text = answer.text
+    for asked in (path + query, path):
+        text = text.replace(asked, "").replace(asked.replace("&", "&amp;"), "")
+    asked_for = (path + query).upper()
+    text = text.upper()
+    return answer.status_code, {w for w in words if w in text and w not in asked_for}
+
+
+def marks(rows, name):
+    """The planted name, and our ids of the planted rows."""
+    ids = {str(value).upper() for value in rows.values() if len(str(value)) == 36}
+    assert len(ids) >= 7
+    return ids | {name}
+
+
+def test_no_route_shows_anything_of_another_site(walk):
+    clients, planted = walk
+    theirs = planted[THEIRS]
+    for who in ("north.lead", "program of north"):
+        for route, path, query in addresses(theirs, THEIRS):
+            status, shown = found(clients[who], path, query, marks(theirs, THEIRS))
+            assert not shown, (who, path, query, shown)
+            assert status < 500, (who, path, query)
+            is_of_one = "{" in route or "campaign=" in query
+            if is_of_one:
+                assert status in (403, 404), (who, path, query, status)
+
+
+def test_the_walk_finds_what_may_be_seen(walk):
+    """Without this, a walk that asks wrongly would find nothing, whatever is shown."""
+    clients, planted = walk
+    seen = {"both": set(), "north.lead": set(), "program of south": set()}
+    for who, name in (("both", THEIRS), ("north.lead", OURS), ("program of south", THEIRS)):
+        for route, path, query in addresses(planted[name], name):
+            status, shown = found(clients[who], path, query, {name})
+            if shown:
+                assert status == 200, (who, path)
+                seen[who].add(route)
+    assert seen["both"] >= SEEN_BY_BOTH
+    assert seen["north.lead"] >= SEEN_BY_BOTH
+    fhir = {f"/fhir/{kind}/{{resource_id}}" for kind in planted[THEIRS]["resources"]}
+    assert fhir <= seen["program of south"]
+    # Persons of hospitals do not send orders.
+    assert not fhir & seen["both"]
+
+
+def test_nothing_of_another_site_is_changed(walk):
+    clients, planted = walk
+    theirs = planted[THEIRS]
+    tables = ("events", "orders", "received_messages", "campaigns", "discrepancies", "holds")
+    before = [run_sql(f"SELECT * FROM {table} ORDER BY id") for table in tables]
+    bodies = {
+        "decision": {"by": "Dr. Roe", "decision": "CANCEL", "holds": [str(theirs["hold"])]},
+        "withdraw": {"by": "Dr. Roe", "reason": "x", "draft": str(theirs["study"])},
+        "reinstate": {"by": "Dr. Roe", "note": "x"},
+        "settle": {"by": "Dr. Roe"},
+        "cancel": {"by": "Dr. Roe"},
+        "answer": {"verdict": "CONFIRMED"},
+        "site": {"by": "Dr. Roe", "site": "north", "because": "x"},
+        "retry": {"state": "MISSING", "reason": "NOT_HERE"},
+    }
+    order = {
+        "sender": "x",
+        "patient_id": "P1",
+        "placer_order_number": "1",
+        "accession_numbers": ["A1"],
+    }
+    tried = 0
+    for who in ("north.lead", "program of north"):
+        for method, route in sorted(TABLE):
+            if method == "GET" or "{" not in route or not route.startswith("/api/"):
+                continue
+            body = order if method == "PUT" else bodies.get(route.rpartition("/")[2])
+            answer = clients[who].request(method, fill(route, theirs), json=body)
+            assert answer.status_code in (403, 404), (who, route, answer.text)
+            tried += answer.status_code == 404
+    assert tried >= 15
+    forms = {
+        "/campaigns/{campaign_id}/change": {"action": "pause"},
+        "/messages/{message_id}/settle": {"by": "Dr. Roe"},
+        "/second-look/{discrepancy_id}/answer": {"verdict": "CONFIRMED"},
+    }
+    for route, form in forms.items():
+        answer = clients["north.lead"].post(fill(route, theirs), data=form)
+        assert answer.status_code == 404, (route, answer.text)
+    assert [run_sql(f"SELECT * FROM {table} ORDER BY id") for table in tables] == before
