@@ -94,7 +94,8 @@ def post_login(request: Request, fields: FormFields) -> Response:
     response = RedirectResponse(back or home_of(visitor), status_code=303)
     cookies.set_session(request, response, done.session_token)
     cookies.set_device(request, response, done.device_token)
-    cookies.set_locked(request, response, is_locked=False)
+    if cookies.was_locked(request):
+        cookies.set_locked(request, response, is_locked=False)
     return response
 
 

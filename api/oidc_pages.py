@@ -170,7 +170,8 @@ def _begin_session(
     )
     response = _go_on(login.back or home_of(visitor))
     cookies.set_session(request, response, token)
-    cookies.set_locked(request, response, is_locked=False)
+    if cookies.was_locked(request):
+        cookies.set_locked(request, response, is_locked=False)
     return response
 
 

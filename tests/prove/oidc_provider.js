@@ -32,6 +32,8 @@ async function serve() {
     claims: { openid: ['sub'], profile: ['name', 'preferred_username', 'groups'] },
     features: { backchannelLogout: { enabled: true } },
     jwks: { keys: KEYS },
+    // It calls no address of a private network else, and so none on loopback.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     pkce: { required: () => true },
     enabledJWA: { idTokenSigningAlgValues: ['RS256', 'ES256', 'PS256'] },
     findAccount: (_, id) => ({
