@@ -116,6 +116,7 @@ def test_nobody_sees_anything_of_another_site(two_sites, open_as):
             for client in (lead, program):
                 answer = client.get(path)
                 text = answer.text.replace(path, "")  # what was asked for comes back
+                text = re.sub(r"/emergency\?number=[^\"]*", "", text)
                 for query in re.findall(r"words=([^&]+)", path):
                     text = text.replace(query, "")
                 found = {word for word in words if word in text}
