@@ -166,7 +166,7 @@ def test_programs_keep_their_tokens_and_those_with_keys_go_on_the_way_down(datab
         " VALUES ('ris', 'x', '{SEND_ORDERS}', 'a test')")  # fmt: skip
     run("INSERT INTO program_tokens (name, key_set, permissions, created_by)"
         " VALUES ('ehr', '{}', '{SEND_ORDERS}', 'a test')")  # fmt: skip
-    migrations.downgrade(engine(), "0040")
+    migrations.downgrade(engine(), "0041")
     migrations.upgrade(engine())
     assert [tuple(row) for row in run("SELECT name, token_hash, key_set FROM program_tokens")] == [
         ("ris", "x", None)
