@@ -207,7 +207,8 @@ def test_a_person_decides_on_the_page(client, seeder):
     repeated = client.post(f"/studies/{study}/decision", data=fields)
     assert repeated.status_code == 409
     assert client.post(f"/studies/{study}/decision", content="&a=1" * 15_000).status_code == 413
-    assert client.post(f"/studies/{study}/decision", data={}).status_code == 422
+    assert client.post(f"/studies/{study}/decision", data={"by": "Dr. Roe"}).status_code == 422
+    assert client.post(f"/studies/{study}/decision", data={}).status_code == 409
 
 
 def test_a_draft_in_question_can_be_withdrawn_and_requested_again(client, seeder):
