@@ -190,6 +190,7 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
         "DecisionRequest",
         "ReinstatementRequest",
         "SettlementRequest",
+        "SiteMoveRequest",
         "WithdrawalRequest",
     }
     for name in taking:
