@@ -324,7 +324,7 @@ BAD_REQUESTS = [
     ("DELETE", "/ServiceRequest/1", None, {}, 405, "not-supported"),
     ("GET", "/metadata", None, {"accept": "application/fhir+xml"}, 406, "not-supported"),
     ("GET", "/metadata?_format=xml", None, {}, 406, "not-supported"),
-    ("GET", "/metadata?_summary=true", None, {}, 422, "invalid"),
+    ("GET", "/metadata?_elements=rest", None, {}, 422, "invalid"),
     ("POST", "/Patient", b"<Patient/>", {"content-type": "application/fhir+xml"}, 415, None),
     ("POST", "/Patient", b"{}", {"content-type": ""}, 415, None),
     (

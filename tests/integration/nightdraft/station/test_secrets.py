@@ -45,6 +45,7 @@ SECRETS = {
     "reports_bearer_token": PLANTED,
     "reports_token_url": f"https://user:{PLANTED}@{NOWHERE}/token",
     "message_key": f"{PLANTED}-key",
+    "oidc_client_secret": PLANTED,
     "otlp_endpoint": f"http://user:{PLANTED}@{NOWHERE}",
 }
 
