@@ -32,7 +32,7 @@ for package in sys.argv[1:]:
 print(BUNDLES)
 print(migrations.__file__, migrations.head())
 assert "<html" in api.rendering.render(
-    "problem.html", title="gone", detail="not here", status=404, request_id=""
+    "problem.html", title="gone", detail="not here", status=404, request_id="", emergency=""
 )
 license_files = importlib.metadata.metadata("nightdraft").get_all("License-File")
 assert {"LICENSE", "NOTICE"} <= set(license_files), license_files
