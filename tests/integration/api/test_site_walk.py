@@ -187,17 +187,17 @@ def test_the_walk_finds_what_may_be_seen(walk):
 
 def test_nothing_of_another_site_is_changed(walk):
     clients, planted = walk
-    theirs = planted[THEIRS]
+    theirs = planted[THEIRS] | {"access_id": planted[THEIRS]["study"]}  # an access of nobody
     tables = ("events", "orders", "received_messages", "campaigns", "discrepancies", "holds")
     before = [run_sql(f"SELECT * FROM {table} ORDER BY id") for table in tables]
     bodies = {
-        "decision": {"by": "Dr. Roe", "decision": "CANCEL", "holds": [str(theirs["hold"])]},
-        "withdraw": {"by": "Dr. Roe", "reason": "x", "draft": str(theirs["study"])},
-        "reinstate": {"by": "Dr. Roe", "note": "x"},
-        "settle": {"by": "Dr. Roe"},
-        "cancel": {"by": "Dr. Roe"},
+        "decision": {"decision": "CANCEL", "holds": [str(theirs["hold"])]},
+        "withdraw": {"reason": "x", "draft": str(theirs["study"])},
+        "reinstate": {"note": "x"},
+        "settle": {},
+        "cancel": {},
         "answer": {"verdict": "CONFIRMED"},
-        "site": {"by": "Dr. Roe", "site": "north", "because": "x"},
+        "site": {"site": "north", "because": "x"},
         "retry": {"state": "MISSING", "reason": "NOT_HERE"},
     }
     order = {
@@ -218,7 +218,7 @@ def test_nothing_of_another_site_is_changed(walk):
     assert tried >= 15
     forms = {
         "/campaigns/{campaign_id}/change": {"action": "pause"},
-        "/messages/{message_id}/settle": {"by": "Dr. Roe"},
+        "/messages/{message_id}/settle": {},
         "/second-look/{discrepancy_id}/answer": {"verdict": "CONFIRMED"},
     }
     for route, form in forms.items():
