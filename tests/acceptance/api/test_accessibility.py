@@ -50,7 +50,7 @@ They are also what is asked of Swagger UI: our style sheet sets its colours, how
 ours.
 """
 
-NOT_PAGES = ("/api/", "/fhir", "/healthz", "/readyz", "/metrics")
+NOT_PAGES = ("/api/", "/fhir", "/.well-known/", "/healthz", "/readyz", "/metrics")
 
 
 def test_the_vendored_file_is_that_of_the_version_that_is_named():
