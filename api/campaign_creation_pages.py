@@ -13,10 +13,13 @@ from api.campaign_schemas import CampaignDryRun, CampaignRequest
 from api.campaigns import create_campaign, look_at
 from api.forms import FormFields, validate_form
 from api.rendering import render
+from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotAllowed, NotFound, SettingsError, safe_text
 from records.pacs import read_pacs_file
 from records.settings import settings
 from records.states import CAMPAIGN_REASON_SENTENCES, Priority, Purpose
+from records.workflow import sites
+from records.workflow.site_scope import shows
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -24,7 +27,7 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 
 _PLAIN = (
     *("name", "by", "again", "folder", "pacs", "first_date", "last_date"),
-    *("bundle", "priority", "hours", "starts_on", "ends_on", "studies_per_minute"),
+    *("site", "bundle", "priority", "hours", "starts_on", "ends_on", "studies_per_minute"),
 )
 """Fields of the form that are fields of the call, under the same name."""
 
@@ -76,9 +79,12 @@ def _render(
         pacs = sorted(read_pacs_file(config.pacs_file))
     except NightdraftError:
         pacs = []  # a campaign of a PACS is refused with the reason
+    with unit_of_work() as session:
+        shown = [site for site in sites.list_all(session) if shows(site.id)]
     return render(
         "campaign_new.html",
         given=given,
+        sites=shown,
         found=found,
         wrong=wrong or [],
         pacs=pacs,

@@ -355,3 +355,24 @@ def test_a_hold_does_not_show_the_film_of_another_site(two_sites, seeder, open_a
     _, words = marks(drafted)
     text = lead.get("/holds").text + lead.get("/api/holds").text
     assert not {word for word in words if word in text}
+
+
+def test_the_page_of_a_new_campaign_offers_the_sites_that_one_sees_and_no_others(open_as):
+    with unit_of_work() as session:
+        sites.create(session, "south", "South Hospital")
+    two = open_as("two", Role.LEAD, "north", "default")
+    page = two.get("/campaigns/new").text
+    assert 'value="north"' in page
+    assert "South Hospital" not in page
+    assert "Every site" not in page
+    form = {"name": "backlog", "studies": "1.2.3", "priority": "BACKLOG", "do": "create"}
+    assert "one of your sites" in two.post("/campaigns/new", data=form).text
+    assert two.post("/campaigns/new", data=form | {"site": "south"}).status_code == 422
+    assert two.post("/campaigns/new", data=form | {"site": "north"}).status_code == 303
+    (listed,) = two.get("/api/campaigns").json()["campaigns"]
+    assert listed["site"] == "north"
+    one = open_as("one", Role.LEAD, "north")
+    assert 'name="site"' not in one.get("/campaigns/new").text
+    assert one.post("/campaigns/new", data=form | {"name": "second"}).status_code == 303
+    every = open_as("every", Role.LEAD, "north", "default", "south")
+    assert "Every site" in every.get("/campaigns/new").text
