@@ -176,7 +176,7 @@ def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = 
         before=before,
         waits_until=record.waits_for_order_until,
         emergency_studies=opened,
-        emergency_seconds=round((grant.until - now).total_seconds()) if grant else 0,
+        emergency_seconds=int((grant.until - now).total_seconds()) if grant else 0,
     )
 
 

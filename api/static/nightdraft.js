@@ -215,11 +215,12 @@ async function lockIfLeft() {
   }
 }
 
-// What was opened in an emergency is taken away when that ends: it may be left open.
+// What was opened in an emergency is taken away a second before that ends: it may be left open. The
+// next page is asked for when it has ended, or it would still speak of it.
 const emergency = document.querySelector("[data-emergency]");
 function leaveEmergency() {
   document.body.replaceChildren();
-  location.replace("/");
+  setTimeout(() => location.replace("/"), 2000);
 }
 if (emergency) setTimeout(leaveEmergency, 1000 * Math.max(0, Number(emergency.dataset.emergency) - 1));
 
