@@ -62,6 +62,13 @@ _SIZES = text(
     """
 )
 
+_INDEX_SIZES = text(
+    """
+    SELECT relname, indexrelname, pg_relation_size(indexrelid) / 1e6
+    FROM pg_stat_user_indexes WHERE schemaname = 'public' ORDER BY indexrelname
+    """
+)
+
 
 def measure(claims: int, log: Callable[[str], None]) -> dict[str, Any]:
     """Run the bench on a temporary data folder.
@@ -91,6 +98,10 @@ def measure(claims: int, log: Callable[[str], None]) -> dict[str, Any]:
             **size,
             "packed_mb": after[name]["mb"],
             "packed_index_mb": after[name]["index_mb"],
+            "indexes": {
+                index: {"mb": mb, "packed_mb": after[name]["indexes"][index]}
+                for index, mb in size["indexes"].items()
+            },
         }
         for name, size in before.items()
     }
@@ -274,6 +285,9 @@ def _create(uids: list[str]) -> None:
 
 def _read_sizes() -> dict[str, dict[str, Any]]:
     with unit_of_work() as session:
+        indexes: dict[str, dict[str, float]] = {}
+        for table, index, size in session.execute(_INDEX_SIZES):
+            indexes.setdefault(table, {})[index] = round(float(size), 3)
         return {
             name: {
                 "live_rows": int(live),
@@ -281,9 +295,10 @@ def _read_sizes() -> dict[str, dict[str, Any]]:
                 "hot_updates": int(hot),
                 "autovacuums": int(vacuums),
                 "mb": round(float(size), 3),
-                "index_mb": round(float(indexes), 3),
+                "index_mb": round(float(all_indexes), 3),
+                "indexes": indexes.get(name, {}),
             }
-            for name, live, updates, hot, vacuums, size, indexes in session.execute(_SIZES)
+            for name, live, updates, hot, vacuums, size, all_indexes in session.execute(_SIZES)
         }
 
 
