@@ -54,6 +54,15 @@ _PREPARE_AT_ONCE, _DRAFT_AT_ONCE = 8, 16
 _REST_SECONDS = 0.5
 _LOG_SECONDS = 30.0
 
+_PATIENCE = dict.fromkeys(
+    ("database_statement_seconds", "database_lock_seconds", "database_idle_seconds"), "600"
+)
+"""Fetching threads claim one after the other, and each waits for those before it.
+
+On a machine that stands still for seconds this takes longer than the usual limits. `retrieve` tries
+again then; here the bytes count and not the time, so that nothing need be given up.
+"""
+
 _SIZES = text(
     """
     SELECT relname, n_live_tup, n_tup_upd, n_tup_hot_upd, autovacuum_count,
@@ -84,7 +93,7 @@ def measure(claims: int, log: Callable[[str], None]) -> dict[str, Any]:
         PartError: PostgreSQL does not start.
     """
     number = -(-claims // CLAIMS_A_STUDY)
-    with fresh_database(durable=False):
+    with fresh_database(durable=False, **_PATIENCE):
         started = time.perf_counter()
         _Run(number, log).run()
         seconds = time.perf_counter() - started
