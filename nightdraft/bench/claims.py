@@ -54,6 +54,8 @@ _PREPARE_AT_ONCE, _DRAFT_AT_ONCE = 8, 16
 _REST_SECONDS = 0.5
 _LOG_SECONDS = 30.0
 
+_SHOWN = 8  # indexes
+
 _PATIENCE = dict.fromkeys(
     ("database_statement_seconds", "database_lock_seconds", "database_idle_seconds"), "600"
 )
@@ -145,7 +147,7 @@ def total(measured: dict[str, Any]) -> dict[str, float]:
 
 
 def render(measured: dict[str, Any]) -> RenderableType:
-    """The measurements as a table, the largest first."""
+    """The measurements as a table, the largest first, and the indexes with most gaps."""
     table = Table(box=None, header_style="bold")
     table.add_column("table")
     for column in (
@@ -166,6 +168,12 @@ def render(measured: dict[str, Any]) -> RenderableType:
             style="yellow" if missed else "",
         )  # fmt: skip
     sums = total(measured)
+    swollen = Table(box=None, header_style="bold")
+    swollen.add_column("index with gaps")
+    swollen.add_column("MB", justify="right")
+    swollen.add_column("packed", justify="right")
+    for name, size in _swollen_indexes(measured):
+        swollen.add_row(name, f"{size['mb']:.1f}", f"{size['packed_mb']:.1f}")
     table.add_row("all", "", *_megabytes(sums), f"{ratio(sums):.2f}", "", "", style="bold")
     pace = measured["claims"] / measured["seconds"]
     return Group(
@@ -175,7 +183,15 @@ def render(measured: dict[str, Any]) -> RenderableType:
             f"more than {SMALL_MB:.0f} MB that is more than {GOAL} times as large)."
         ),
         table,
+        swollen,
     )
+
+
+def _swollen_indexes(measured: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """The few indexes that are larger than they need be by most, the worst first."""
+    indexes = [line for table in measured["tables"].values() for line in table["indexes"].items()]
+    wasted = sorted(indexes, key=lambda line: line[1]["packed_mb"] - line[1]["mb"])
+    return [(name, size) for name, size in wasted if size["mb"] > GOAL * size["packed_mb"]][:_SHOWN]
 
 
 def _megabytes(size: dict[str, float]) -> list[str]:

@@ -100,8 +100,8 @@ class Study(Base):
     __table_args__ = (
         vocabulary_check("state", StudyState),
         vocabulary_check("site_basis", SiteBasis),
-        # The sweep looks for quiet studies every few seconds, among all of these. Not by the time of
-        # the last film: each film would write a new version of the study into every index.
+        # The sweep looks for quiet studies every few seconds, among all of these. The time of the
+        # last film is in no index: each film would write the study anew into all of them.
         Index(
             "ix_studies_receiving",
             "id",
