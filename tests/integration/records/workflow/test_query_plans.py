@@ -14,7 +14,7 @@ from nightdraft.bench.operation import Operation
 from records.database.session import engine, unit_of_work
 from records.database.tables import DEFAULT_SITE_ID
 from records.states import WARNING
-from records.workflow import site_scope
+from records.workflow import doubted_priorities, site_scope
 from tests.support.query_plans import explained, nodes
 
 STUDIES = 20_000
@@ -83,6 +83,25 @@ def test_the_lists_of_one_site_have_their_indexes(filled_database):
     (prepared,) = [operation for operation in operations if operation.name == "worklist, PREPARED"]
     with site_scope.limited_to([DEFAULT_SITE_ID]):
         assert plan_faults(prepared)
+
+
+def test_doctor_finds_doubted_priorities_by_indexes(filled_database):
+    with unit_of_work() as session:
+        old = "first_received_at < now() - interval '10 minutes'"
+        older = "first_received_at = first_received_at - interval '30 days'"
+        session.execute(text(f"UPDATE studies SET {older} WHERE {old}"))
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE studies"))
+    found = Operation("doubted priorities", lambda _: read_doubted())
+    assert not plan_faults(found)
+    with unit_of_work() as session:
+        session.execute(text("DROP INDEX ix_events_study_id"))
+    assert plan_faults(found)
+
+
+def read_doubted():
+    with unit_of_work() as session:
+        return doubted_priorities.recent(session)
 
 
 def test_a_query_without_its_index_is_found(filled_database):
