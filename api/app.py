@@ -345,10 +345,10 @@ def _check_logins(settings: Settings) -> None:
             that does not exist.
         DatabaseDown: it is not known.
     """
-    if not (settings.oidc_issuer or settings.emergency_account):
+    if not (settings.oidc_issuer or settings.fallback_account):
         return
     with unit_of_work() as session:
-        local_logins.check_emergency_account(session)
+        local_logins.check_fallback_account(session)
         try:
             provider_accounts.check_sites(session)
         except NotFound as error:

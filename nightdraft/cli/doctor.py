@@ -118,7 +118,7 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "callers": partial(_callers, settings),
             "priorities": _priorities,
         }
-        if settings.oidc_issuer or settings.emergency_account:
+        if settings.oidc_issuer or settings.fallback_account:
             checks_by_name["identity provider"] = partial(_identity_provider, settings)
     for name in wanted_parts(settings) if part is None else (part,):
         checks_by_name[name] = partial(_heartbeat, name, part is not None)
@@ -373,7 +373,7 @@ def _identity_provider(settings: Settings) -> str:
 
     config = read_config(settings)
     with unit_of_work() as session:
-        local_logins.check_emergency_account(session)
+        local_logins.check_fallback_account(session)
         if config is not None:
             provider_accounts.check_sites(session)
     if config is None:

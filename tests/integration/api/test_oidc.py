@@ -417,7 +417,7 @@ def test_a_key_in_place_of_the_secret(browser, provider, tmp_path):
 
 def test_while_the_provider_is_away_nothing_changes(browser, provider):
     make_account("root", Role.ADMINISTRATOR)
-    client = browser(emergency_account="root")
+    client = browser(fallback_account="root")
     log_in(client, provider)
     address = provider.visit(begin(client))
     provider.stop()
@@ -433,10 +433,10 @@ def test_while_the_provider_is_away_nothing_changes(browser, provider):
     answer = local.post("/login", data={"login": "root", "password": PASSWORD})
     assert answer.status_code == 303
     assert details()[-1] == (
-        "EMERGENCY",
+        "LOGIN",
         "SUCCESS",
         "root",
-        "the emergency account was logged in with",
+        "logged in with the fallback account",
     )
     with provider:
         assert leads_to(log_in(client, provider)) == "/"
@@ -700,7 +700,7 @@ def test_local_accounts_are_switched_off_but_one(browser, provider):
     client = browser()
     assert client.post("/login", data={"login": "ada", "password": PASSWORD}).status_code == 303
     assert client.get("/account").status_code == 200
-    limited = browser(emergency_account="Root")
+    limited = browser(fallback_account="Root")
     limited.cookies = client.cookies
     assert limited.get("/account").status_code == 303  # the session has ended
     stranger = browser()
@@ -710,7 +710,7 @@ def test_local_accounts_are_switched_off_but_one(browser, provider):
     with unit_of_work() as session:
         with pytest.raises(accounts.NotAllowed, match="switched off"):
             accounts.create(session, "grace", Role.READER, (), "a test")
-        with pytest.raises(accounts.NotAllowed, match="emergency account"):
+        with pytest.raises(accounts.NotAllowed, match="fallback account"):
             accounts.disable(session, "root")
     log_in(stranger, provider)
     assert stranger.get("/").status_code == 200
