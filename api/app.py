@@ -57,7 +57,6 @@ from api.access.freshness import PasswordNeeded, ask_for_password
 from api.access_control import AccessControl
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
-from api.handshakes import HandshakeDoor
 from api.looks import LookRecorder
 from api.oidc.config import read_config
 from api.oidc.provider import Provider
@@ -71,6 +70,7 @@ from api.trusted_proxies import TrustedProxies
 from records.accounts import accounts, local_logins, provider_accounts
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotFound, PortInUse, SettingsError
+from records.handshakes import HandshakeDoor
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.states import WARNING
@@ -345,10 +345,10 @@ def _check_logins(settings: Settings) -> None:
             that does not exist.
         DatabaseDown: it is not known.
     """
-    if not (settings.oidc_issuer or settings.emergency_account):
+    if not (settings.oidc_issuer or settings.fallback_account):
         return
     with unit_of_work() as session:
-        local_logins.check_emergency_account(session)
+        local_logins.check_fallback_account(session)
         try:
             provider_accounts.check_sites(session)
         except NotFound as error:

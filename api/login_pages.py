@@ -310,7 +310,7 @@ def _login_page(request: Request, *, local: bool, **values: object) -> str:
         "login.html",
         provider=provider,
         has_form=local or not (provider and local_logins.are_limited()),
-        is_emergency=local_logins.are_limited(),
+        is_fallback=local_logins.are_limited(),
         **values,
     )
 

@@ -19,15 +19,14 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
-from api import handshakes
-from api.handshakes import HandshakeOutcome
-from records import received_messages
+from records import handshakes, received_messages
 from records.blobs import Blobs
 from records.broker import broker_client
 from records.campaigns import campaigns, counting, progress
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Heartbeat
 from records.errors import NightdraftError
+from records.handshakes import HandshakeOutcome
 from records.operations import (
     callers,
     certificates,

@@ -214,7 +214,7 @@ def _refused(what: str, remedy: str, status: int) -> Response:
         "oidc_refused.html",
         what=what,
         remedy=remedy,
-        has_emergency=status == 503 and local_logins.are_limited(),
+        has_fallback=status == 503 and local_logins.are_limited(),
     )
     response = HTMLResponse(page, status)
     if status == 503:

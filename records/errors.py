@@ -10,7 +10,7 @@
     │   ├── PortInUse
     │   └── WorkerSick       a worker stopped itself
     ├── CorpusError          a training corpus is not as it should be
-    ├── MessageError         an HL7 message is damaged
+    ├── MessageError         an order, a report or a message is not as it must be
     ├── TrainingStopped      a training run cannot go on
     ├── NotFound             no such study, request, hold or draft
     ├── FilmDamaged          a stored film is gone or changed on disk
@@ -87,7 +87,7 @@ class CorpusError(NightdraftError):
 
 
 class MessageError(NightdraftError):
-    """A message is not HL7 v2, or is damaged. Ask its sender."""
+    """What was sent is not taken and changed nothing. Mend what is named, and send it again."""
 
 
 class TrainingStopped(NightdraftError):

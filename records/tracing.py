@@ -11,6 +11,7 @@ module of OpenTelemetry is imported, and each function here returns at once.
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 import time
 import uuid
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import SpanContext
+    from requests import Session
 
 FLUSH_SECONDS = 3.0
 """How long the end of a process waits for spans to be sent; a collector may be away."""
@@ -54,7 +56,7 @@ def set_up_tracing(endpoint: str, part: str) -> None:
         part: the running part, which names the service.
 
     Raises:
-        SettingsError: the libraries are not installed.
+        SettingsError: the libraries are not installed, or a file of its TLS cannot be used.
     """
     global _endpoint, _part, _provider
     if endpoint and not all(_is_installed(module) for module in _MODULES):
@@ -62,6 +64,8 @@ def set_up_tracing(endpoint: str, part: str) -> None:
             "NIGHTDRAFT_OTLP_ENDPOINT is set, but the libraries for it are not installed: "
             "pip install 'nightdraft[otel]', or remove the setting"
         )
+    if endpoint.startswith("https:"):
+        _make_context()  # a file that cannot be used is named now
     _endpoint, _part, _provider = endpoint, part, None
 
 
@@ -191,7 +195,56 @@ def _process_provider() -> TracerProvider:
 def _make_exporter() -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter(f"{_endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS)
+    return OTLPSpanExporter(
+        f"{_endpoint.rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS, session=_make_session()
+    )
+
+
+def _make_session() -> Session:
+    """What the exporter calls with: HTTPS by the rules of `records.tls`, not those of requests."""
+    from requests import PreparedRequest, Session
+    from requests.adapters import HTTPAdapter
+
+    class Adapter(HTTPAdapter):
+        """Leaves authorities and certificates to the context: requests would add its own."""
+
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options, ssl_context=_make_context())
+
+        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+            return super().proxy_manager_for(proxy, **options, ssl_context=_make_context())
+
+        def build_connection_pool_key_attributes(
+            self, request: PreparedRequest, *_: Any, **__: Any
+        ) -> Any:
+            return super().build_connection_pool_key_attributes(request, verify=True)
+
+        def cert_verify(self, *_: Any, **__: Any) -> None:
+            pass
+
+    session = Session()
+    if _endpoint.startswith("https:"):
+        session.mount("https://", Adapter())
+    return session
+
+
+def _make_context() -> ssl.SSLContext:
+    """The TLS of the calls, with the files that OpenTelemetry's own variables name.
+
+    Raises:
+        SettingsError: one of them cannot be used; the message names its variable.
+    """
+    from records.tls import calling_context
+
+    names, files = [], []
+    for file in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
+        name = f"OTEL_EXPORTER_OTLP_TRACES_{file}"
+        if not os.environ.get(name):
+            name = f"OTEL_EXPORTER_OTLP_{file}"
+        names.append(name)
+        files.append(os.environ.get(name, ""))
+    ca_file, certificate, key = files
+    return calling_context(ca_file, (names[0], names[1], names[2]), certificate, key)
 
 
 def _make_provider(exporter: SpanExporter) -> TracerProvider:

@@ -23,7 +23,7 @@ class Door(StrEnum):
 
 
 class Scope(StrEnum):
-    """Whose patients an answer may show."""
+    """Whose patients an answer may show; `api.looks` lets no other one leave."""
 
     NONE = "NONE"  # nobody's: it shows no patients
     SITES = "SITES"  # those of the visitor's sites; the queries leave all others out

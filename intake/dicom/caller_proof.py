@@ -1,8 +1,12 @@
 """Whether a sender is who its AE title says: by its address, or by its certificate over TLS.
 
 An AE title proves nothing, for a sender writes what it likes. So a title that the settings tie to
-addresses or certificates is believed only from there, and only a title that is believed has an
-urgent priority of `NIGHTDRAFT_CALLER_PRIORITIES`. Its objects are taken in either case.
+addresses or certificates is believed only from there. Any other title is believed from this machine
+alone: no packet with a loopback address comes from the network (RFC 1122 section 3.2.1.3 (g), RFC
+4291 section 2.5.3), so its sender runs here, and whoever may run programs here is trusted with
+more than an order of work. A forwarder on this machine undoes that, so a site that has one sets
+`NIGHTDRAFT_UNPROVEN_CALLERS=doubt`. Only a sender that is believed makes a study urgent, by its
+title or by a header. Its objects are taken in either case.
 """
 
 from __future__ import annotations
@@ -33,7 +37,8 @@ class CallerProof:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._believes_others = settings.unproven_callers == "believe"
+        self._others = settings.unproven_callers
+        self._is_local = _is_loopback(settings.listen_host)
         self._addresses = {
             ae: [ipaddress.ip_network(one) for one in written.split()]
             for ae, written in settings.caller_addresses.items()
@@ -50,10 +55,20 @@ class CallerProof:
         self._lock = threading.Lock()
         self._logged_at: dict[tuple[str, str], float] = {}
 
-    def unproven(self) -> list[str]:
+    def claimable(self) -> list[str]:
         """The titles with an urgent priority that any sender may claim."""
-        if not self._believes_others:
+        return self._untied() if self._others == "believe" else []
+
+    def ignored(self) -> list[str]:
+        """The titles whose urgent priority counts from no other machine, or from nowhere.
+
+        Nothing is ignored where only this machine can reach the listener and may claim titles.
+        """
+        if self._others == "believe" or (self._others == "local" and self._is_local):
             return []
+        return self._untied()
+
+    def _untied(self) -> list[str]:
         return sorted(self._urgent - self._addresses.keys() - self._certificates.keys())
 
     def believes(self, calling_ae: str, address: str, certificate: PeerCertificate | None) -> bool:
@@ -80,7 +95,7 @@ class CallerProof:
         networks = self._addresses.get(calling_ae)
         names = self._certificates.get(calling_ae)
         if networks is None and names is None:
-            return self._believes_others
+            return self._others == "believe" or (self._others == "local" and _is_loopback(address))
         if names and certificate and names & {*certificate.names, certificate.pin}:
             return True
         return bool(networks) and _is_in(address, networks)
@@ -115,8 +130,18 @@ def _read_name(written: str) -> str:
 def _is_in(
     address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] | None
 ) -> bool:
+    host = _read_address(address)
+    return host is not None and any(host in network for network in networks or ())
+
+
+def _is_loopback(address: str) -> bool:
+    host = _read_address(address)
+    return host is not None and host.is_loopback
+
+
+def _read_address(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address; None where it is none. IPv4 within IPv6 (RFC 4291 section 2.5.5.2) is IPv4."""
     try:
-        host = ipaddress.ip_address(address.removeprefix("::ffff:"))
+        return ipaddress.ip_address(address.removeprefix("::ffff:"))
     except ValueError:
-        return False
-    return any(host in network for network in networks or ())
+        return None

@@ -315,9 +315,7 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         "size": received.size,
         "sha256": received.sha256,
         "calling_ae": received.calling_ae,
-        "priority": choose_priority(
-            header, received.calling_ae, settings, is_believed=received.is_believed
-        ),
+        **_priorities(header, received, settings),
         "is_radiograph": is_radiograph(sop_class, modality),
         "skip_reason": skip_reason(sop_class, modality),
         "expected_instances": _expected_instances(header),
@@ -343,6 +341,15 @@ def _requested_accession_numbers(header: Dataset) -> tuple[str, ...]:
             numbers[plain_key(clean_text(text))] = None
     own = plain_key(element_text(header, "AccessionNumber"))
     return tuple(number for number in numbers if number and number != own)[:_MAX_REQUESTS]
+
+
+def _priorities(header: Dataset, received: ReceivedFile, settings: Settings) -> dict[str, Any]:
+    """The priority that counts, and the more urgent one that a sender who is not believed wants."""
+    wanted = choose_priority(header, received.calling_ae, settings)
+    counts = choose_priority(
+        header, received.calling_ae, settings, is_believed=received.is_believed
+    )
+    return {"priority": counts, "doubted_priority": wanted if wanted < counts else None}
 
 
 def choose_priority(

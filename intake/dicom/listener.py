@@ -232,9 +232,17 @@ class Listener:
         return self._tls is not None
 
     def _warn_of_unproven_callers(self) -> None:
-        if titles := self._store_handler.caller_proof.unproven():
+        proof = self._store_handler.caller_proof
+        if titles := proof.claimable():
             logger().warning(
                 "EVERY sender may claim the priority of these AE titles: name their addresses in "
+                "NIGHTDRAFT_CALLER_ADDRESSES or their certificates in "
+                "NIGHTDRAFT_CALLER_CERTIFICATES",
+                calling_ae=", ".join(titles),
+            )
+        if titles := proof.ignored():
+            logger().warning(
+                "the priority of these AE titles does NOT count: name their addresses in "
                 "NIGHTDRAFT_CALLER_ADDRESSES or their certificates in "
                 "NIGHTDRAFT_CALLER_CERTIFICATES",
                 calling_ae=", ".join(titles),

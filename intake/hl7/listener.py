@@ -35,10 +35,11 @@ from intake.hl7.reading import ReadMessage, is_batch, read_frame
 from records.database.session import database_time, unit_of_work
 from records.errors import PortInUse, SettingsError, safe_text
 from records.failpoints import failpoint
+from records.handshakes import HandshakeDoor, HandshakeOutcome, outcomes
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.telemetry import logger
-from records.tls import HANDSHAKE_SECONDS, ReloadedContext, WatchedContext, hl7_files
+from records.tls import ReloadedContext, WatchedContext, hl7_files
 
 PART = "hl7"
 
@@ -127,6 +128,11 @@ class Hl7Listener:
         self._peers = _networks(settings.hl7_allowed_peers)
         files = hl7_files(settings)
         self._tls = WatchedContext(files, "the HL7 listener") if files else None
+        self._door = (
+            HandshakeDoor(ReloadedContext(self._tls), may_begin=self._may_send)
+            if self._tls
+            else None
+        )
         with unit_of_work() as session:
             database_time(session)
         self._loop = asyncio.get_running_loop()
@@ -159,6 +165,8 @@ class Hl7Listener:
         """Accept nothing new, store and answer what has come in, and end."""
         self._is_stopping = True
         self._server.close()
+        if self._door:
+            self._door.end_all()
         for connection in self._idle:
             connection.cancel()
         if self._connections:
@@ -172,12 +180,18 @@ class Hl7Listener:
 
     async def _listen(self) -> asyncio.Server:
         host, port = self.settings.hl7_host, self.settings.hl7_port
-        tls: dict[str, Any] = {}
-        if self._tls:
-            tls = {"ssl": ReloadedContext(self._tls), "ssl_handshake_timeout": HANDSHAKE_SECONDS}
+        loop = self._loop
+
+        def make_protocol() -> asyncio.Protocol:
+            reader = asyncio.StreamReader(_READ_BYTES, loop)
+            return asyncio.StreamReaderProtocol(reader, self._serve, loop)
+
         try:
-            return await asyncio.start_server(
-                self._serve, host, port, limit=_READ_BYTES, backlog=256, **tls
+            return await loop.create_server(
+                self._door.before(make_protocol) if self._door else make_protocol,
+                host,
+                port,
+                backlog=256,
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
@@ -209,13 +223,18 @@ class Hl7Listener:
                 await asyncio.wait_for(writer.wait_closed(), 5)
 
     def _is_admitted(self, address: str) -> bool:
-        if self._peers and not _is_in(address, self._peers):
-            logger().warning("an HL7 connection was refused: its address may not", host=address)
+        if not self._may_send(address):
             return False
         if len(self._connections) >= self.settings.hl7_max_connections:
             logger().warning("an HL7 connection was refused: too many are open", host=address)
             return False
         return not self._is_stopping
+
+    def _may_send(self, address: str) -> bool:
+        if self._peers and not _is_in(address, self._peers):
+            logger().warning("an HL7 connection was refused: its address may not", host=address)
+            return False
+        return True
 
     async def _converse(
         self,
@@ -325,7 +344,10 @@ class Hl7Listener:
     def _facts(self) -> dict[str, Any]:
         if self._tls:
             self._tls.current()  # a change is seen although nobody connects
-        return {"connections": len(self._connections), **self._counts}
+        facts = {"connections": len(self._connections), **self._counts}
+        if self._door:
+            facts["failed_handshakes"] = outcomes.total() - outcomes[HandshakeOutcome.DONE]
+        return facts
 
 
 def _set_result(future: asyncio.Future[Any], result: Any) -> None:

@@ -44,6 +44,7 @@ _NEED_DATABASE = frozenset(
         "alarms",
         "stored files",
         "disk lasts",
+        "priorities",
         "identity provider",
         *PARTS,
         *OPTIONAL_PARTS,
@@ -115,8 +116,9 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "disk lasts": partial(_disk_lasts, settings),
             "certificates": partial(_certificates, settings),
             "callers": partial(_callers, settings),
+            "priorities": _priorities,
         }
-        if settings.oidc_issuer or settings.emergency_account:
+        if settings.oidc_issuer or settings.fallback_account:
             checks_by_name["identity provider"] = partial(_identity_provider, settings)
     for name in wanted_parts(settings) if part is None else (part,):
         checks_by_name[name] = partial(_heartbeat, name, part is not None)
@@ -371,7 +373,7 @@ def _identity_provider(settings: Settings) -> str:
 
     config = read_config(settings)
     with unit_of_work() as session:
-        local_logins.check_emergency_account(session)
+        local_logins.check_fallback_account(session)
         if config is not None:
             provider_accounts.check_sites(session)
     if config is None:
@@ -384,14 +386,23 @@ def _identity_provider(settings: Settings) -> str:
 
 
 def _callers(settings: Settings) -> str:
-    """Check that nobody can claim an urgent priority by an AE title that he makes up."""
+    """Check that urgent AE titles are tied to devices: else nobody has their priority, or all."""
     from intake.dicom.caller_proof import CallerProof
 
-    if titles := CallerProof(settings).unproven():
+    proof = CallerProof(settings)
+    name_them = (
+        "name their addresses in NIGHTDRAFT_CALLER_ADDRESSES or their certificates in "
+        "NIGHTDRAFT_CALLER_CERTIFICATES"
+    )
+    if titles := proof.claimable():
         raise _Warning(
-            f"every sender may claim the priority of {', '.join(titles)}: name their addresses in "
-            "NIGHTDRAFT_CALLER_ADDRESSES or their certificates in NIGHTDRAFT_CALLER_CERTIFICATES, "
-            "or set NIGHTDRAFT_UNPROVEN_CALLERS=doubt"
+            f"every sender may claim the priority of {', '.join(titles)}: {name_them}, or set "
+            "NIGHTDRAFT_UNPROVEN_CALLERS=local"
+        )
+    if titles := proof.ignored():
+        raise _Warning(
+            f"the priority of {', '.join(titles)} does not count, for nothing says who the senders "
+            f"are: {name_them}"
         )
     told = "no urgent priority goes by an AE title alone"
     if settings.unproven_callers == "believe":
@@ -400,6 +411,23 @@ def _callers(settings: Settings) -> str:
             "(NIGHTDRAFT_UNPROVEN_CALLERS=believe)"
         )
     return told
+
+
+def _priorities() -> str:
+    """Check whether priorities that senders want do not count, for nothing says who they are."""
+    from records.database.session import unit_of_work
+    from records.workflow import doubted_priorities
+
+    with unit_of_work() as session:
+        doubted = doubted_priorities.recent(session)
+    since = f"of the last {doubted_priorities.RECENT_HOURS} hours"
+    if doubted.count:
+        raise _Warning(
+            f"the priority that senders wanted does not count for {doubted.count} studies {since} "
+            f"(from {', '.join(doubted.calling_aes)}): name these senders' addresses in "
+            "NIGHTDRAFT_CALLER_ADDRESSES or their certificates in NIGHTDRAFT_CALLER_CERTIFICATES"
+        )
+    return f"the priority that senders wanted counts for every study {since}"
 
 
 def _served_pin(host: str, port: int) -> str:

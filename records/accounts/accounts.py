@@ -80,7 +80,7 @@ def create(
         )
     if not local_logins.is_allowed(folded):
         raise NotAllowed(
-            "local accounts are switched off (NIGHTDRAFT_EMERGENCY_ACCOUNT): the identity provider "
+            "local accounts are switched off (NIGHTDRAFT_FALLBACK_ACCOUNT): the identity provider "
             "makes accounts, at the first login of each person"
         )
     lock_changes(session)
@@ -187,10 +187,10 @@ def disable(session: Session, login: str) -> None:
     """
     lock_changes(session)
     account = get(session, login)
-    if account.issuer is None and local_logins.is_emergency(account.login):
+    if account.issuer is None and local_logins.is_fallback(account.login):
         raise NotAllowed(
-            f"{account.login} is the emergency account: name another one by "
-            "NIGHTDRAFT_EMERGENCY_ACCOUNT first"
+            f"{account.login} is the fallback account: name another one by "
+            "NIGHTDRAFT_FALLBACK_ACCOUNT first"
         )
     _keep_an_administrator(session, account)
     if account.disabled_at is None:

@@ -1,7 +1,7 @@
 """Which accounts may log in by the settings, and in which way.
 
 A local account logs in by a password, the others at the identity provider that made them known.
-Where an emergency account is named, it is the only local one (NIGHTDRAFT_EMERGENCY_ACCOUNT).
+Where a fallback account is named, it is the only local one (NIGHTDRAFT_FALLBACK_ACCOUNT).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from records.settings import settings
 
 
 def are_limited() -> bool:
-    """Whether local accounts are switched off, all but the emergency account."""
-    return bool(settings().emergency_account)
+    """Whether local accounts are switched off, all but the fallback account."""
+    return bool(settings().fallback_account)
 
 
 def is_allowed(login: str) -> bool:
     """Whether a local account of this login name may log in."""
-    return not are_limited() or login == settings().emergency_account
+    return not are_limited() or login == settings().fallback_account
 
 
-def is_emergency(login: str) -> bool:
-    """Whether this is the login name of the emergency account."""
-    return login == settings().emergency_account
+def is_fallback(login: str) -> bool:
+    """Whether this is the login name of the fallback account."""
+    return login == settings().fallback_account
 
 
 def may_use_password(account: Account) -> bool:
@@ -36,7 +36,7 @@ def may_use_password(account: Account) -> bool:
 
 def is_local() -> ColumnElement[bool]:
     """The condition that an account logs in by a password."""
-    named = settings().emergency_account
+    named = settings().fallback_account
     return and_(Account.issuer.is_(None), Account.login == named if named else true())
 
 
@@ -45,18 +45,18 @@ def may_be_logged_in() -> ColumnElement[bool]:
     return or_(is_local(), Account.issuer == settings().oidc_issuer)
 
 
-def check_emergency_account(session: Session) -> None:
+def check_fallback_account(session: Session) -> None:
     """Check that the one local account which is left can log in.
 
     Raises:
         SettingsError: it cannot, so nobody could while the identity provider is away.
     """
-    named = settings().emergency_account
+    named = settings().fallback_account
     if not named:
         return
     if not settings().oidc_issuer:
         raise SettingsError(
-            "NIGHTDRAFT_EMERGENCY_ACCOUNT switches all other local accounts off, and "
+            "NIGHTDRAFT_FALLBACK_ACCOUNT switches all other local accounts off, and "
             "NIGHTDRAFT_OIDC_ISSUER names no identity provider: set it, or take the first away"
         )
     account = session.scalar(select(Account).where(Account.login == named))
@@ -71,7 +71,7 @@ def check_emergency_account(session: Session) -> None:
         lacks = "it has no password: let its person open the link (`nightdraft account reset`)"
     if lacks:
         raise SettingsError(
-            f"NIGHTDRAFT_EMERGENCY_ACCOUNT={named} would lock everybody out while the identity "
+            f"NIGHTDRAFT_FALLBACK_ACCOUNT={named} would lock everybody out while the identity "
             f"provider does not answer, for {lacks}. Start without this setting, and set it when "
             "that account has logged in once"
         )

@@ -89,11 +89,9 @@ def log_in(
             .where(Account.id == account.id)
             .values(logged_in_at=func.clock_timestamp())
         )
-        trail.record(session, AuditAction.LOGIN, detail="logged in")
-        if local_logins.is_emergency(account.login):
-            trail.record(
-                session, AuditAction.EMERGENCY, detail="the emergency account was logged in with"
-            )
+        is_fallback = local_logins.is_fallback(account.login)
+        detail = "logged in with the fallback account" if is_fallback else "logged in"
+        trail.record(session, AuditAction.LOGIN, detail=detail)
     return LoggedIn(token, known_device, account)
 
 

@@ -90,7 +90,7 @@ class IdentityProviderSettings(BaseModel):
         le=60,
         description="How long one call of the identity provider may take.",
     )
-    emergency_account: str = Field(
+    fallback_account: str = Field(
         json_schema_extra=EVERYDAY,
         default="",
         max_length=64,
@@ -141,7 +141,7 @@ class IdentityProviderSettings(BaseModel):
             raise ValueError(f"the group {empty[0]} has no site")
         return value
 
-    @field_validator("emergency_account", mode="after")
+    @field_validator("fallback_account", mode="after")
     @classmethod
     def _fold_account(cls, value: str) -> str:
         return value.strip().casefold()

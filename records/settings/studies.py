@@ -44,12 +44,14 @@ class StudySettings(BaseModel):
         description="Certificates by which a calling AE title is believed, over TLS: names in "
         "them, or their SHA-256, as `ED_CR=ed-cr.hospital.example, ICU=sha256:9f86...`.",
     )
-    unproven_callers: Literal["believe", "doubt"] = Field(
+    unproven_callers: Literal["local", "doubt", "believe"] = Field(
         json_schema_extra=EVERYDAY,
-        default="believe",
-        description="A calling AE title that neither of the two settings above names: `believe` "
-        "lets it have its priority and that of its films' headers, and doctor warns of an urgent "
-        "one; `doubt` takes `NIGHTDRAFT_PRIORITY` where that is less urgent.",
+        default="local",
+        description="From where a calling AE title that neither of the two settings above names "
+        "has its priority and that of its films' headers, if that is more urgent than "
+        "`NIGHTDRAFT_PRIORITY`: `local` from this machine (loopback), `doubt` from nowhere, "
+        "`believe` from everywhere. Else `NIGHTDRAFT_PRIORITY` counts, and the study's timeline "
+        "says so.",
     )
     name_spelling: NameSpelling = Field(
         json_schema_extra=EVERYDAY,

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.tables import DEFAULT_SITE_ID, Instance, Series, Study
 from records.states import CampaignStudyState, Comparison, InstanceState, Priority, SiteBasis
-from records.workflow import sites
+from records.workflow import doubted_priorities, sites
 from records.workflow.corrections import SHOWN_COLUMNS
 from records.workflow.patients import Patient
 from records.workflow.rejections import RejectionNote
@@ -45,6 +45,8 @@ class ReceivedInstance:
     size: int
     calling_ae: str
     priority: Priority
+    # A more urgent one that its sender wants, of whom nothing says that it is who its AE title says
+    doubted_priority: Priority | None = None
     is_radiograph: bool = True
     skip_reason: str = ""  # why it is not drafted from, where is_radiograph is false
     expected_instances: int | None = None  # (0020,1208), where the sender sent it
@@ -183,3 +185,5 @@ def update_study(session: Session, study: Study, arrived: ReceivedInstance) -> N
         if not getattr(study, column) and value:
             setattr(study, column, value)
     session.flush()
+    if arrived.doubted_priority is not None:
+        doubted_priorities.note(session, study, arrived.doubted_priority, arrived.calling_ae)

@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 import psutil
 import pytest
 
-from api.handshakes import MAX_WAITING
+from records.handshakes import MAX_WAITING
 from tests.support.certificates import Authority
 from tests.support.smuggling import MARK, attacks, talk
 from tests.support.waiting import eventually

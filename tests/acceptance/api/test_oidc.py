@@ -54,9 +54,9 @@ def test_a_person_logs_in_and_out(serve, open_page, provider, database, data_dir
         assert planted not in log
 
 
-def test_the_emergency_account_logs_in_while_the_provider_is_away(serve, open_page, provider):
+def test_the_fallback_account_logs_in_while_the_provider_is_away(serve, open_page, provider):
     make_account("root", Role.ADMINISTRATOR)
-    server = serve(**values_for(provider, free_port(), emergency_account="root"))
+    server = serve(**values_for(provider, free_port(), fallback_account="root"))
     page = open_page(f"{server.url}/login")
     assert page.get_by_label("Password").count() == 0
     provider.stop()
@@ -69,13 +69,14 @@ def test_the_emergency_account_logs_in_while_the_provider_is_away(serve, open_pa
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url(f"{server.url}/tonight")
     page.wait_for_load_state("networkidle")
-    assert run_sql("SELECT actor_name FROM audit_entries WHERE action = 'EMERGENCY'") == [("root",)]
+    said = "logged in with the fallback account"
+    assert run_sql(f"SELECT actor_name FROM audit_entries WHERE detail = '{said}'") == [("root",)]
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"emergency_account": "root"}, "NIGHTDRAFT_EMERGENCY_ACCOUNT=root would lock everybody"),
+        ({"fallback_account": "root"}, "NIGHTDRAFT_FALLBACK_ACCOUNT=root would lock everybody"),
         ({"oidc_client_id": None}, "NIGHTDRAFT_OIDC_CLIENT_ID"),
         ({"oidc_sites": "*=nowhere"}, "NIGHTDRAFT_OIDC_SITES"),
         ({"oidc_ca_file": "/no/such/file"}, "NIGHTDRAFT_OIDC_CA_FILE"),
@@ -104,5 +105,5 @@ def test_doctor_says_whether_the_provider_answers(provider, database, data_dir, 
     provider.stop()
     assert line().failed
     assert "Hospital does not answer" in line().sentence
-    setting(emergency_account="nobody")
+    setting(fallback_account="nobody")
     assert "no such account" in line().sentence

@@ -2,11 +2,13 @@
 
 import re
 import uuid
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select, text
 from starlette.testclient import TestClient
 
+from api.access.table import TABLE, Scope
 from api.app import make_app
 from api.looks import LookRecorder
 from records.audit.keys import load_key
@@ -138,6 +140,21 @@ def test_a_look_that_cannot_be_recorded_is_not_shown(client, filled):
     with engine().begin() as connection:
         connection.execute(text("ALTER TABLE audit_entries_away RENAME TO audit_entries"))
     assert client.get("/").status_code == 200
+
+
+def test_patients_are_not_shown_where_the_table_says_that_none_are(client, filled, monkeypatch):
+    for path in ("/", "/api/studies", "/holds"):
+        before = last_id()
+        assert client.get(path).status_code == 200
+        row = TABLE["GET", path]
+        monkeypatch.setitem(TABLE, ("GET", path), replace(row, scope=Scope.NONE))
+        shown = last_id()
+        assert shown > before
+        answer = client.get(path)
+        assert answer.status_code == 500
+        assert "whose patients" in answer.text
+        assert shown_patients(answer) == set()
+        assert last_id() == shown
 
 
 def test_who_asked_is_named_where_it_is_known(database, data_dir):

@@ -245,6 +245,9 @@ def test_a_program_of_a_site_sends_to_it_alone_and_reads_nothing_else(two_sites,
     assert program.put(f"/api/orders/{other}", json=order).status_code == 404
     taken = program.post("/api/orders", json=order | {"placer_order_number": "1"})
     assert taken.status_code == 422, taken.text
+    assert "for another site" in taken.json()["title"]
+    assert "send it again" in taken.json()["detail"]
+    assert "HL7" not in taken.text
     assert site_of("orders", other) == "default"
     resource = service_request(identifier=[identifier("PLAC", "F1"), identifier("ACSN", "A8")])
     headers = {"content-type": "application/fhir+json"}

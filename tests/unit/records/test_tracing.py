@@ -16,6 +16,7 @@ from opentelemetry.trace import StatusCode
 from records import tracing
 from records.errors import SettingsError
 from records.tracing import NO_SPAN, begin, flush, is_on, set_up_tracing
+from tests.support.tls_servers import BAD_SERVERS, fixed_server, server_context, two_authorities
 
 STUDY = uuid.UUID("0198c1de-0000-7000-8123-456789abcdef")
 OTHER = uuid.UUID("0198c1de-0000-7000-8000-000000000002")
@@ -129,3 +130,54 @@ def test_without_the_libraries_the_start_says_what_to_install(monkeypatch, missi
     with pytest.raises(SettingsError, match=r"pip install 'nightdraft\[otel\]'"):
         set_up_tracing("http://127.0.0.1:4318", "draft")
     set_up_tracing("", "draft")
+
+
+# ---- TLS ----
+
+ACCEPTED = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory):
+    return two_authorities(tmp_path_factory.mktemp("authorities"))
+
+
+def send_to(kind, authorities, monkeypatch):
+    """What a collector got of one span over HTTPS."""
+    monkeypatch.setattr(tracing, "_EXPORT_SECONDS", 1.0)
+    authority, other = authorities
+    with fixed_server(ACCEPTED, server_context(kind, authority, other)) as server:
+        set_up_tracing(f"https://127.0.0.1:{server.port}", "draft")
+        begin("draft", STUDY).end()
+        assert tracing._provider is not None
+        tracing._provider[1].force_flush()
+        flush()
+        return server.requests
+
+
+@pytest.mark.parametrize("variable", ["OTLP", "OTLP_TRACES"])
+def test_spans_go_to_a_collector_whose_certificate_is_good(authorities, monkeypatch, variable):
+    monkeypatch.setenv(f"OTEL_EXPORTER_{variable}_CERTIFICATE", str(authorities[0].file))
+    (request,) = send_to("good", authorities, monkeypatch)
+    assert request.startswith(b"POST /v1/traces ")
+
+
+@pytest.mark.parametrize("kind", BAD_SERVERS)
+def test_no_span_goes_to_a_collector_whose_tls_is_bad(authorities, monkeypatch, kind):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(authorities[0].file))
+    assert send_to(kind, authorities, monkeypatch) == []
+
+
+def test_the_authorities_of_requests_do_not_count(authorities, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authorities[0].file))
+    assert send_to("good", authorities, monkeypatch) == []
+
+
+@pytest.mark.parametrize(
+    "variable", ["OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE"]
+)
+def test_a_file_of_the_tls_that_cannot_be_used_is_named_at_the_start(monkeypatch, variable):
+    monkeypatch.setenv(variable, "/none.pem")
+    with pytest.raises(SettingsError, match=variable):
+        set_up_tracing("https://collector.invalid:4318", "draft")
+    set_up_tracing("http://collector.invalid:4318", "draft")

@@ -195,7 +195,7 @@ def test_local_accounts_are_switched_off_but_one(browser, provider):
     client = browser()
     assert client.post("/login", data={"login": "ada", "password": PASSWORD}).status_code == 303
     assert client.get("/account").status_code == 200
-    limited = browser(emergency_account="Root")
+    limited = browser(fallback_account="Root")
     limited.cookies = client.cookies
     assert limited.get("/account").status_code == 303  # the session has ended
     stranger = browser()
@@ -205,7 +205,7 @@ def test_local_accounts_are_switched_off_but_one(browser, provider):
     with unit_of_work() as session:
         with pytest.raises(accounts.NotAllowed, match="switched off"):
             accounts.create(session, "grace", Role.READER, (), "a test")
-        with pytest.raises(accounts.NotAllowed, match="emergency account"):
+        with pytest.raises(accounts.NotAllowed, match="fallback account"):
             accounts.disable(session, "root")
     log_in(stranger, provider)
     assert stranger.get("/").status_code == 200

@@ -159,7 +159,7 @@ def test_a_key_in_place_of_the_secret(browser, provider, tmp_path):
 
 def test_while_the_provider_is_away_nothing_changes(browser, provider):
     make_account("root", Role.ADMINISTRATOR)
-    client = browser(emergency_account="root")
+    client = browser(fallback_account="root")
     log_in(client, provider)
     address = provider.visit(begin(client))
     provider.stop()
@@ -175,10 +175,10 @@ def test_while_the_provider_is_away_nothing_changes(browser, provider):
     answer = local.post("/login", data={"login": "root", "password": PASSWORD})
     assert answer.status_code == 303
     assert details()[-1] == (
-        "EMERGENCY",
+        "LOGIN",
         "SUCCESS",
         "root",
-        "the emergency account was logged in with",
+        "logged in with the fallback account",
     )
     with provider:
         assert leads_to(log_in(client, provider)) == "/"

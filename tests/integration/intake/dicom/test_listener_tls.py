@@ -15,10 +15,14 @@ import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
 from pynetdicom.sop_class import Verification
+from sqlalchemy import func, update
 
 from nightdraft.station.wheels import free_port
-from records.database.tables import Refusal
-from records.states import Priority
+from records.database.session import interval, unit_of_work
+from records.database.tables import Refusal, Study
+from records.states import EventKind, Priority
+from records.workflow import doubted_priorities, events
+from records.workflow.doubted_priorities import DoubtedStudies
 from tests.support.certificates import Authority
 from tests.support.dicom_senders import (
     associate_request,
@@ -412,14 +416,21 @@ def test_the_header_of_a_film_makes_it_stat_only_where_its_sender_is_believed(
     assert priority_of_stat_film(listener.port, "1.2.5", "ANYBODY") == Priority.ROUTINE
 
 
-def test_a_header_is_believed_of_titles_that_are_not_listed_until_the_site_doubts_them(listen):
-    listener = listen(caller_addresses="ED_CR=10.0.0.1")
+@pytest.mark.parametrize("unproven_callers", ["local", "believe"])
+def test_a_header_is_believed_of_titles_that_are_not_listed(listen, unproven_callers):
+    listener = listen(caller_addresses="ED_CR=10.0.0.1", unproven_callers=unproven_callers)
     assert priority_of_stat_film(listener.port, "1.2.1", "CR1") == Priority.STAT
     assert priority_of_stat_film(listener.port, "1.2.2", "ED_CR") == Priority.ROUTINE
 
 
-def test_a_title_that_nothing_ties_to_a_device_is_believed_and_the_log_says_so(listen):
+def test_a_title_that_nothing_ties_to_a_device_is_believed_from_this_machine(listen):
     listener = listen(**URGENT)
+    assert priority_of(listener.port, "1.2.1") == Priority.STAT
+    assert not [line for line in listener.log_lines() if "priority of these" in line["message"]]
+
+
+def test_a_title_that_anybody_may_claim_is_in_the_log(listen):
+    listener = listen(**URGENT, unproven_callers="believe")
     assert priority_of(listener.port, "1.2.1") == Priority.STAT
     (said,) = [line for line in listener.log_lines() if "may claim" in line["message"]]
     assert said["calling_ae"] == "ED_CR"
@@ -428,3 +439,41 @@ def test_a_title_that_nothing_ties_to_a_device_is_believed_and_the_log_says_so(l
 def test_a_title_that_nothing_ties_to_a_device_is_doubted_where_the_site_wants_that(listen):
     listener = listen(**URGENT, unproven_callers="doubt")
     assert priority_of(listener.port, "1.2.1") == Priority.ROUTINE
+    (said,) = [line for line in listener.log_lines() if "does NOT count" in line["message"]]
+    assert said["calling_ae"] == "ED_CR"
+
+
+def lines_of_priority(study):
+    with unit_of_work() as session:
+        return [
+            line.detail
+            for line in events.timeline(session, read_study(study).id)
+            if line.kind == EventKind.PRIORITY
+        ]
+
+
+def test_the_timeline_says_once_that_a_priority_does_not_count_and_what_to_do(listen):
+    listener = listen(**URGENT, unproven_callers="doubt")
+    for _ in range(2):
+        priority_of(listener.port, "1.2.1")
+        priority_of_stat_film(listener.port, "1.2.2", "ICU")
+        priority_of(listener.port, "1.2.3", caller="BATCH")
+    (by_title,) = lines_of_priority("1.2.1")
+    assert by_title.startswith("STAT, wanted by ED_CR, does not count")
+    assert "NIGHTDRAFT_CALLER_ADDRESSES" in by_title
+    (by_header,) = lines_of_priority("1.2.2")
+    assert by_header.startswith("STAT, wanted by ICU, does not count")
+    assert lines_of_priority("1.2.3") == []
+    with unit_of_work() as session:
+        assert doubted_priorities.recent(session) == DoubtedStudies(2, ("ED_CR", "ICU"))
+        session.execute(update(Study).values(first_received_at=func.now() - interval(86_401)))
+        assert doubted_priorities.recent(session) == DoubtedStudies(0, ())
+
+
+def test_nothing_is_said_where_the_study_is_as_urgent_by_something_else(listen):
+    listener = listen(**URGENT, unproven_callers="doubt")
+    priority_of(listener.port, "1.2.1", caller="BATCH")
+    with unit_of_work() as session:
+        session.execute(update(Study).values(priority=Priority.STAT))
+    assert priority_of(listener.port, "1.2.1") == Priority.STAT
+    assert lines_of_priority("1.2.1") == []

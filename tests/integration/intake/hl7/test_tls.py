@@ -4,14 +4,17 @@ import shutil
 import socket
 import ssl
 import subprocess
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from intake.hl7.mllp import FrameReader, make_frame
 from records.errors import SettingsError
+from records.handshakes import MAX_WAITING, HandshakeOutcome, outcomes
 from records.settings import settings
 from records.tls import WatchedContext, hl7_files
 from tests.support.mllp import field, make_order, running_listener
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
 
@@ -91,6 +94,49 @@ def test_tls_and_certificates_of_clients(database, data_dir, certificates, setti
         assert ask(listener.port, certificates) == ""
         assert ask(listener.port, certificates, "stranger") == ""
         assert ask(listener.port, certificates, "client") == "AA"
+
+
+def test_many_silent_handshakes_are_ended_and_keep_nobody_out(
+    database, data_dir, certificates, setting
+):
+    setting(
+        hl7_certificate=certificates / "server.pem",
+        hl7_certificate_key=certificates / "server.key",
+    )
+    before = outcomes.copy()
+    with running_listener() as listener, ExitStack() as stack:
+        silent = []
+        for number in range(2 * MAX_WAITING):
+            connection = socket.create_connection(("127.0.0.1", listener.port), 60)
+            silent.append(stack.enter_context(connection))
+            if number % 3 == 1:  # the first bytes of a ClientHello, and then nothing
+                connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00")
+        assert ask(listener.port, certificates) == "AA"
+        eventually(
+            lambda: (outcomes - before)[HandshakeOutcome.TOO_MANY] >= MAX_WAITING,
+        )
+        for connection in silent[:MAX_WAITING]:
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""  # ended by the listener
+
+
+def test_an_address_that_may_not_send_begins_no_handshake(
+    database, data_dir, certificates, setting
+):
+    setting(
+        hl7_certificate=certificates / "server.pem",
+        hl7_certificate_key=certificates / "server.key",
+        hl7_allowed_peers="10.0.0.1",
+    )
+    before = outcomes.copy()
+    with (
+        running_listener() as listener,
+        socket.create_connection(("127.0.0.1", listener.port), 60) as connection,
+    ):
+        with suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+        assert ask(listener.port, certificates) == ""
+    assert outcomes == before
 
 
 @pytest.mark.parametrize(

@@ -112,15 +112,15 @@ def test_a_login_in_the_future_is_one_of_now():
     assert run_sql("SELECT proven_at <= clock_timestamp() FROM account_sessions") == [(True,)]
 
 
-def test_the_emergency_account_must_be_able_to_log_in(setting):
+def test_the_fallback_account_must_be_able_to_log_in(setting):
     make_account("root", Role.ADMINISTRATOR)
     provider_accounts.log_in(person(), ADDRESS)
 
     def problem(login, **values):
-        setting(emergency_account=login, **values)
+        setting(fallback_account=login, **values)
         with unit_of_work() as session:
             try:
-                local_logins.check_emergency_account(session)
+                local_logins.check_fallback_account(session)
             except SettingsError as error:
                 return str(error)
         return ""

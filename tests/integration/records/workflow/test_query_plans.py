@@ -15,7 +15,7 @@ from nightdraft.bench.operation import Operation
 from records.database.session import engine, unit_of_work
 from records.database.tables import DEFAULT_SITE_ID
 from records.states import WARNING, FailReason, VisibleState
-from records.workflow import requests, site_scope, worklist
+from records.workflow import doubted_priorities, requests, site_scope, worklist
 from tests.support.query_plans import explained, nodes
 
 STUDIES = 20_000
@@ -114,6 +114,25 @@ def test_the_list_of_drafted_studies_has_an_index_of_its_own(filled_database):
             worklist.read_page(session, state=VisibleState.DRAFTED)
         used = {node.get("Index Name") for _, plan in plans for node in nodes(plan)}
         assert {name for name in used if name and name.startswith("ix_worklist")} == {index}
+
+
+def test_doctor_finds_doubted_priorities_by_indexes(filled_database):
+    with unit_of_work() as session:
+        old = "first_received_at < now() - interval '10 minutes'"
+        older = "first_received_at = first_received_at - interval '30 days'"
+        session.execute(text(f"UPDATE studies SET {older} WHERE {old}"))
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ANALYZE studies"))
+    found = Operation("doubted priorities", lambda _: read_doubted())
+    assert not plan_faults(found)
+    with unit_of_work() as session:
+        session.execute(text("DROP INDEX ix_events_study_id"))
+    assert plan_faults(found)
+
+
+def read_doubted():
+    with unit_of_work() as session:
+        return doubted_priorities.recent(session)
 
 
 def test_a_query_without_its_index_is_found(filled_database):

@@ -62,12 +62,45 @@ def test_either_is_enough():
 
 def test_titles_that_nothing_ties_to_a_device():
     urgent = {"caller_priorities": "ED_CR=STAT, ICU=URGENT, BATCH=BACKLOG, WARD=ROUTINE"}
-    listed = proof(**urgent, caller_addresses="ICU=10.1.2.3")
-    assert listed.unproven() == ["ED_CR"]
+    urgent |= {"caller_addresses": "ICU=10.1.2.3"}
+    listed = proof(**urgent, unproven_callers="believe")
+    assert (listed.claimable(), listed.ignored()) == (["ED_CR"], [])
     assert listed.believes("ED_CR", "10.9.9.9", None)
-    doubting = proof(**urgent, caller_addresses="ICU=10.1.2.3", unproven_callers="doubt")
-    assert doubting.unproven() == []
+    doubting = proof(**urgent, unproven_callers="doubt")
+    assert (doubting.claimable(), doubting.ignored()) == ([], ["ED_CR"])
     assert not doubting.believes("ED_CR", "10.9.9.9", None)
+    assert not doubting.believes("ED_CR", "127.0.0.1", None)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_believed"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.0.1", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("10.1.2.3", False),
+        ("::ffff:10.1.2.3", False),
+        ("0.0.0.0", False),
+        ("fe80::1", False),
+        ("nonsense", False),
+        ("", False),
+    ],
+)
+def test_a_title_in_no_list_is_believed_from_this_machine_alone(address, is_believed):
+    assert proof().believes("CR1", address, None) is is_believed
+    assert proof().believes("CR1", address, CERTIFICATE) is is_believed
+    listed = proof(caller_addresses="ED_CR=10.9.9.9")
+    assert not listed.believes("ED_CR", address, None)
+
+
+@pytest.mark.parametrize(
+    ("host", "ignored"), [("127.0.0.1", []), ("::1", []), ("0.0.0.0", ["ED_CR"])]
+)
+def test_nothing_is_ignored_where_only_this_machine_reaches_the_listener(host, ignored):
+    urgent = {"caller_priorities": "ED_CR=STAT", "listen_host": host}
+    assert proof(**urgent).ignored() == ignored
+    assert proof(**urgent).claimable() == []
 
 
 def test_a_digest_that_is_none_is_named():

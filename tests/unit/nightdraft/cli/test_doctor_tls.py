@@ -48,12 +48,17 @@ def test_a_certificate_that_is_good_ends_soon_has_ended_or_cannot_be_used(author
     assert not line("certificates").warning
 
 
-def test_titles_that_anybody_may_claim_are_named():
-    urgent = {"caller_priorities": "ED_CR=STAT, BATCH=BACKLOG"}
-    told = line("callers", **urgent)
-    assert told.warning
-    assert "ED_CR" in told.sentence
-    assert "BATCH" not in told.sentence
-    assert not line("callers", **urgent, unproven_callers="doubt").warning
+def test_titles_that_anybody_may_claim_or_that_do_not_count_are_named():
+    urgent = {"caller_priorities": "ED_CR=STAT, BATCH=BACKLOG", "listen_host": "0.0.0.0"}
+    for unproven, said in (
+        ("believe", "every sender may claim the priority of ED_CR"),
+        ("local", "the priority of ED_CR does not count"),
+        ("doubt", "the priority of ED_CR does not count"),
+    ):
+        told = line("callers", **urgent, unproven_callers=unproven)
+        assert told.warning
+        assert said in told.sentence
+        assert "NIGHTDRAFT_CALLER_ADDRESSES" in told.sentence
+        assert "BATCH" not in told.sentence
     assert not line("callers", **urgent, caller_addresses="ED_CR=10.1.2.3").warning
     assert not line("callers").warning

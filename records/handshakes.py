@@ -1,8 +1,9 @@
-"""TLS handshakes of the pages' port: bounded in time and number, and counted.
+"""TLS handshakes of a port that asyncio serves: bounded in time and number, and counted.
 
 asyncio would do them by itself, but lets any number of them wait, each with a file descriptor. Here
-a handshake has its time, and where too many wait, the oldest is ended: a browser needs milliseconds
-for its own, so whoever is silent keeps nobody out.
+a handshake has its time, and where too many wait, the oldest is ended: who means it needs
+milliseconds, so whoever is silent keeps nobody out. The pages and the HL7 listener are behind such
+a door; the DICOM listener, which asyncio does not serve, bounds them in `intake.dicom.admission`.
 """
 
 from __future__ import annotations
@@ -38,11 +39,18 @@ class HandshakeDoor:
     Args:
         context: the certificates; asked anew for each connection.
         seconds: the time of a handshake.
+        may_begin: whether an address may begin one; who may not is hung up on. None lets all.
     """
 
-    def __init__(self, context: ssl.SSLContext, seconds: float = HANDSHAKE_SECONDS) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        seconds: float = HANDSHAKE_SECONDS,
+        may_begin: Callable[[str], bool] | None = None,
+    ) -> None:
         self._context = context
         self._seconds = seconds
+        self._may_begin = may_begin
         self._waiting: dict[_Waiting, asyncio.Transport] = {}
 
     def before(
@@ -58,6 +66,10 @@ class HandshakeDoor:
 
     async def take(self, waiting: _Waiting, transport: asyncio.Transport) -> None:
         """Do the handshake of one connection, and hand it on."""
+        address = str((transport.get_extra_info("peername") or ("unknown",))[0])
+        if self._may_begin is not None and not self._may_begin(address):
+            transport.abort()
+            return
         self._waiting[waiting] = transport
         if len(self._waiting) > MAX_WAITING:
             oldest, of_oldest = next(iter(self._waiting.items()))
