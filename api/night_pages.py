@@ -65,7 +65,7 @@ def _read() -> dict[str, Any]:
         "tonight": tonight,
         "parts": parts,
         "others": Counter(part.part for part in parts.running if part.part != Stage.DRAFT),
-        "queue": {state: workload.counts.get(state, 0) for state in overview.MOVING},
+        "queue": {state: workload.shown.get(state, 0) for state in overview.MOVING},
         "runbook_path": runbook_path,
         "time": lambda at: local_words(at, tonight.zone, tonight.now),
         "total": {name: tonight.work.total(kind) for kind, name in _DRAWN}

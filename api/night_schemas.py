@@ -24,7 +24,9 @@ class NightSummary(BaseModel):
     missing: numbers by reason. held, waiting, in_campaigns: of the moment in which this was made.
     in_campaigns: what running campaigns had not yet given to the pipeline. workers: what each
     prepared or drafted, by stage@host. nights_left: what waits, at the pace of this night; null
-    where nothing was drafted.
+    where nothing was drafted. To who sees some sites alone, the numbers are those of their studies;
+    held, missing, waiting, in_campaigns and nights_left are null, for they are kept of all sites
+    together.
     """
 
     night: dt.date
@@ -36,10 +38,10 @@ class NightSummary(BaseModel):
     drafted: int
     skipped: dict[str, int]
     failed: dict[str, int]
-    held: dict[str, int]
-    missing: dict[str, int]
-    waiting: int
-    in_campaigns: int
+    held: dict[str, int] | None
+    missing: dict[str, int] | None
+    waiting: int | None
+    in_campaigns: int | None
     workers: dict[str, int]
     drafts_per_hour: float
     drafts_per_hour_before: float | None
@@ -133,7 +135,9 @@ class Tonight(BaseModel):
     in_campaigns: studies that running
     campaigns have not yet given to the pipeline; the promise leaves them out. since: from when on
     the work is counted, the night's beginning or, by day, the end of the night before. skipped,
-    failed: numbers by reason.
+    failed: numbers by reason. Numbers of studies and campaigns are those of the sites that the
+    caller sees. Paces are of all sites, which share the workers, and done_at is when the studies
+    of all of them are drafted.
     """
 
     night: dt.date
@@ -170,7 +174,7 @@ class Tonight(BaseModel):
             has_begun=found.has_begun,
             outlook=found.outlook,
             sentence=found.sentence,
-            to_do=found.workload.to_do,
+            to_do=found.workload.shown_to_do,
             in_campaigns=found.in_campaigns,
             per_minute=round(found.workload.pace.per_minute, 2),
             done_at=_to_second(found.done_at),

@@ -139,10 +139,11 @@ _FILL = (
     """,
     # The work of each quarter of an hour of five years, however few studies there are.
     """
-    INSERT INTO work_counts (quarter, kind, reason, worker, number)
+    INSERT INTO work_counts (quarter, kind, reason, worker, site_id, number)
     SELECT date_bin('15 minutes', now(), '2000-01-01 00:00:00+00') - n * interval '15 minutes',
-        kind, '', kind || '@bench', 5
+        kind, '', kind || '@bench', sites.id, 5
     FROM generate_series(1, 175000) AS n, unnest(ARRAY['PREPARED', 'DRAFTED']) AS kind
+    JOIN sites ON sites.code = 'default'
     """,
     # An order for each study, without a text, as the drafts have none.
     """

@@ -21,6 +21,7 @@ from records.states import (
     CampaignState,
     CampaignStudyState,
 )
+from records.workflow.site_scope import is_of_site
 
 FOLD_ABOVE = 2000
 """So many parts of kept numbers are worth folding."""
@@ -111,7 +112,10 @@ def count_ended_since(session: Session, campaign_id: uuid.UUID, seconds: float) 
 
 
 def count_waiting(session: Session) -> int:
-    """How many studies wait in running campaigns, and are not yet given to the pipeline."""
+    """How many studies wait in running campaigns, and are not yet given to the pipeline.
+
+    The campaigns are those that are shown; one of every site is for who sees every site.
+    """
     return _sum(
         session,
         Campaign.state == CampaignState.RUNNING,
@@ -122,7 +126,8 @@ def count_waiting(session: Session) -> int:
 def count_missing(session: Session, begins_at: dt.datetime, ends_at: dt.datetime) -> dict[str, int]:
     """How many studies turned out to be missing in the quarters of a stretch of time, by reason.
 
-    One that was missing and was tried again meanwhile does not count.
+    One that was missing and was tried again meanwhile does not count. The campaigns are those that
+    are shown.
     """
     numbers = _sum(
         session,
@@ -144,7 +149,7 @@ def _sum(
     lines = session.execute(
         select(name, func.sum(CampaignTally.number))
         .join(Campaign, Campaign.id == CampaignTally.campaign_id)
-        .where(*conditions)
+        .where(*conditions, is_of_site(Campaign.site_id))
         .group_by(*([] if key is None else [key]))
     )
     return {str(of): int(number or 0) for of, number in lines}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from typing import Any
 
 from sqlalchemy import BigInteger, Identity, func
@@ -10,6 +11,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, vocabulary_check
 from records.states import WorkKind
+
+UNKNOWN_SITE_ID = uuid.UUID(int=0)
+"""The site of work that was counted before work had a site, where there were several sites."""
 
 
 class WorkCount(Base):
@@ -25,6 +29,7 @@ class WorkCount(Base):
     kind: Mapped[str] = mapped_column(primary_key=True)
     reason: Mapped[str] = mapped_column(primary_key=True)  # of SKIPPED and FAILED; else ""
     worker: Mapped[str] = mapped_column(primary_key=True)  # stage@host; "" where it is not known
+    site_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)  # of the study at that time
     number: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -41,13 +46,14 @@ class WorkCountPart(Base):
     kind: Mapped[str]
     reason: Mapped[str]
     worker: Mapped[str]
+    site_id: Mapped[uuid.UUID]
     number: Mapped[int] = mapped_column(BigInteger)
 
 
 class NightSummary(Base):
     """What became of a night. Written once; a trigger refuses changes.
 
-    What is open is of the moment in which the summary was made.
+    What is open is of the moment in which the summary was made. The numbers are of every site.
     """
 
     __tablename__ = "night_summaries"

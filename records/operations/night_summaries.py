@@ -1,21 +1,31 @@
 """The summary of each night: made once, by whichever sweep comes first, and never changed.
 
 A night whose hour was missed, because nothing ran, is summed up when something runs again.
+
+A summary is of every site. Where only some sites are shown, a night has the work of their studies,
+as `records.operations.work_counts` counts it by site; what was held, missing and waiting is kept
+for all sites together, and is not shown.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select, union_all
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.alarm_kinds import Channel, MessageEvent
 from records.campaigns import counting
-from records.database.night_tables import NightSummary
+from records.database.night_tables import (
+    UNKNOWN_SITE_ID,
+    NightSummary,
+    WorkCount,
+    WorkCountPart,
+)
 from records.database.session import database_time
 from records.database.tables import AlarmMessage
 from records.errors import NotFound
@@ -25,6 +35,7 @@ from records.operations.overview import count_moving
 from records.settings import Settings
 from records.states import TallyKind, WorkKind
 from records.workflow import tallies, worklist
+from records.workflow.site_scope import is_of_site, visible_sites
 
 MOST_MISSED = 31
 """So many missed nights are summed up at most."""
@@ -37,10 +48,13 @@ class NightRecord:
     Attributes:
         row: the summary.
         before: the newest summary that is older; None where there is none.
+        is_of_some_sites: whether both have only the work of the sites that are shown. Then what
+            was held, missing and waiting is not known.
     """
 
     row: NightSummary
     before: NightSummary | None
+    is_of_some_sites: bool = False
 
     @property
     def hours(self) -> float:
@@ -84,7 +98,12 @@ class NightRecord:
 
     @property
     def nights_left(self) -> float | None:
-        """Nights that all that waits takes at this pace; None where nothing was drafted."""
+        """Nights that all that waits takes at this pace.
+
+        None where nothing was drafted, or where what waits is not known.
+        """
+        if self.is_of_some_sites:
+            return None
         waiting = self.row.waiting + self.row.in_campaigns
         if not waiting:
             return 0.0
@@ -188,14 +207,85 @@ def list_newest(
         session: the caller's transaction.
         limit: how many, at most.
         before: only nights before this one.
+
+    Where only some sites are shown, nights are left out whose work was counted before work had a
+    site.
     """
     query = select(NightSummary).order_by(NightSummary.night.desc()).limit(limit + 1)
     if before is not None:
         query = query.where(NightSummary.night < before)
+    is_limited = visible_sites() is not None
+    if is_limited:
+        query = query.where(*(_has_no_unknown_work(table) for table in (WorkCount, WorkCountPart)))
     rows = session.scalars(query).all()
+    if is_limited and rows:
+        rows = _only_shown(session, rows)
     return [
-        NightRecord(row, rows[number + 1] if number + 1 < len(rows) else None)
+        NightRecord(row, rows[number + 1] if number + 1 < len(rows) else None, is_limited)
         for number, row in enumerate(rows[:limit])
+    ]
+
+
+def _in_night(table: type[WorkCount | WorkCountPart]) -> ColumnElement[bool]:
+    return and_(table.quarter >= NightSummary.begins_at, table.quarter < NightSummary.ends_at)
+
+
+def _has_no_unknown_work(table: type[WorkCount | WorkCountPart]) -> ColumnElement[bool]:
+    """The condition that no work of a night is of a site that is not known."""
+    # A subquery for each night: an EXISTS might be planned to read the work of all nights.
+    unknown = select(table.number).where(_in_night(table), table.site_id == UNKNOWN_SITE_ID)
+    return unknown.correlate(NightSummary).limit(1).scalar_subquery().is_(None)
+
+
+def _only_shown(session: Session, rows: Sequence[NightSummary]) -> list[NightSummary]:
+    """Summaries with the work of the sites that are shown, and nothing else; they are not kept.
+
+    Args:
+        session: the caller's transaction.
+        rows: some summaries, the newest first.
+    """
+    work = union_all(
+        *(
+            select(NightSummary.night, table.kind, table.reason, table.worker, table.number)
+            .join(table, _in_night(table))
+            .where(
+                NightSummary.night.between(rows[-1].night, rows[0].night),
+                is_of_site(table.site_id),
+            )
+            for table in (WorkCount, WorkCountPart)
+        )
+    ).subquery()
+    keys = (work.c.night, work.c.kind, work.c.reason, work.c.worker)
+    by_kind: dict[dt.date, Counter[str]] = {row.night: Counter() for row in rows}
+    by_reason: dict[tuple[dt.date, str], Counter[str]] = {}
+    by_worker: dict[dt.date, Counter[str]] = {row.night: Counter() for row in rows}
+    for night, kind, reason, worker, number in session.execute(
+        select(*keys, func.sum(work.c.number)).group_by(*keys)
+    ):
+        if night not in by_kind:
+            continue
+        by_kind[night][kind] += int(number)
+        by_reason.setdefault((night, kind), Counter())[reason] += int(number)
+        if worker and kind in (WorkKind.PREPARED, WorkKind.DRAFTED):
+            by_worker[night][worker] += int(number)
+    return [
+        NightSummary(
+            night=row.night,
+            begins_at=row.begins_at,
+            ends_at=row.ends_at,
+            time_zone=row.time_zone,
+            made_at=row.made_at,
+            prepared=by_kind[row.night][WorkKind.PREPARED],
+            drafted=by_kind[row.night][WorkKind.DRAFTED],
+            skipped=dict(by_reason.get((row.night, WorkKind.SKIPPED), {})),
+            failed=dict(by_reason.get((row.night, WorkKind.FAILED), {})),
+            held={},
+            missing={},
+            waiting=0,
+            in_campaigns=0,
+            workers=dict(by_worker[row.night]),
+        )
+        for row in rows
     ]
 
 

@@ -42,6 +42,8 @@ def describe_lines(record: NightRecord) -> list[str]:
 
 def describe_nights_left(record: NightRecord) -> str:
     """How many nights what waits will take, in words."""
+    if record.is_of_some_sites:
+        return "not known of some sites alone"
     left = record.nights_left
     if left is None:
         return "not known, for nothing was drafted"
@@ -69,9 +71,9 @@ def describe_pace(record: NightRecord) -> str:
 def as_values(record: NightRecord) -> dict[str, Any]:
     """The summary as JSON has it: REST, the command and the webhook give the same.
 
-    Times are ISO 8601 in UTC.
+    Times are ISO 8601 in UTC. What is not known where only some sites are shown is None.
     """
-    row = record.row
+    row, is_whole = record.row, not record.is_of_some_sites
     return {
         "night": row.night.isoformat(),
         "begins_at": _iso(row.begins_at),
@@ -82,10 +84,10 @@ def as_values(record: NightRecord) -> dict[str, Any]:
         "drafted": row.drafted,
         "skipped": sort_reasons(row.skipped),
         "failed": sort_reasons(row.failed),
-        "held": sort_reasons(row.held),
-        "missing": sort_reasons(row.missing),
-        "waiting": row.waiting,
-        "in_campaigns": row.in_campaigns,
+        "held": sort_reasons(row.held) if is_whole else None,
+        "missing": sort_reasons(row.missing) if is_whole else None,
+        "waiting": row.waiting if is_whole else None,
+        "in_campaigns": row.in_campaigns if is_whole else None,
         "workers": dict(sorted(row.workers.items())),
         "drafts_per_hour": round(record.drafts_per_hour, 2),
         "drafts_per_hour_before": (

@@ -77,6 +77,16 @@ class Workload:
         return self.counts if self.shown_counts is None else self.shown_counts
 
     @property
+    def is_limited(self) -> bool:
+        """Whether only some sites are shown."""
+        return self.shown_counts is not None
+
+    @property
+    def shown_to_do(self) -> int:
+        """Studies that are neither ended nor held, of the sites that are shown."""
+        return count_moving(self.shown)
+
+    @property
     def total(self) -> int:
         """All studies."""
         return sum(self.counts.values())
@@ -201,6 +211,8 @@ def why_stalled(
     if not is_prepared and running[Stage.PREPARE] <= stopped:
         return "Nothing is prepared: every prepare worker has stopped itself."
     if waiting_for_order and waiting_for_order == count_moving(counts):
+        if site_scope.visible_sites() is not None:
+            return "All that is to do waits for its order."
         number = f"{waiting_for_order} {'study' if waiting_for_order == 1 else 'studies'}"
         return f"All that is to do waits for its order ({number})."
     if not per_minute:

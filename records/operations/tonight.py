@@ -1,6 +1,8 @@
 """The promise for tonight: when all that is to do will be drafted, and whether the night holds it.
 
 Pace and time left are those of `records.operations.overview`; nothing here computes another one.
+They are of the whole system, whose workers all sites share. The numbers of studies are of the sites
+that are shown.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from records.operations.overview import Parts, Workload
 from records.operations.work_counts import QUARTER, Work
 from records.settings import Settings
 from records.states import Stage, VisibleState, WalkState, WorkKind
-from records.workflow import requests
+from records.workflow import requests, site_scope
 
 PROMISED = 50
 """So many running campaigns have a promise of their own; the others are counted."""
@@ -47,9 +49,9 @@ class StagePace:
 
     Attributes:
         stage: the stage.
-        to_do: studies that are still to go through it.
-        per_minute: how many went through it a minute, lately.
-        done_at: when all have, at this pace; None where it cannot be said.
+        to_do: studies that are still to go through it, of the sites that are shown.
+        per_minute: how many went through it a minute, lately, of all sites.
+        done_at: when all of all sites have, at this pace; None where it cannot be said.
     """
 
     stage: Stage
@@ -89,7 +91,7 @@ class Tonight:
         now: when this was read, by the database's clock.
         workload: what is to do, the pace and the time left.
         outlook: whether the night is long enough.
-        done_at: when all that is to do will be drafted; None where it cannot be said.
+        done_at: when all that is to do at all sites will be drafted; None where it cannot be said.
         stages: the pace of each stage.
         devices: the pace of each draft worker.
         campaigns: running campaigns, PROMISED at most, in the order in which they are fed.
@@ -98,7 +100,7 @@ class Tonight:
             are no part of what is to do.
         since: from when on `work` is counted: the night's beginning, or by day the end of the night
             before.
-        work: what was done since then.
+        work: what was done since then, of the sites that are shown.
     """
 
     night: Night
@@ -208,7 +210,7 @@ def judge(night: Night, workload: Workload, done_at: dt.datetime | None) -> Outl
         workload: what is to do, and the pace.
         done_at: when all of it is done; None where that cannot be said.
     """
-    if not workload.to_do:
+    if not workload.shown_to_do:
         return Outlook.NOTHING_TO_DO
     if workload.pace.stalled:
         return Outlook.STALLED
@@ -218,13 +220,17 @@ def judge(night: Night, workload: Workload, done_at: dt.datetime | None) -> Outl
 def _read_stages(
     session: Session, workload: Workload, now: dt.datetime, done_at: dt.datetime | None
 ) -> list[StagePace]:
-    to_prepare = sum(workload.counts.get(state, 0) for state in _TO_PREPARE)
-    prepared = _prepared_per_minute(session, now)
+    to_prepare, shown_to_prepare = (
+        sum(counts.get(state, 0) for state in _TO_PREPARE)
+        for counts in (workload.counts, workload.shown)
+    )
+    with site_scope.limited_to(None):
+        prepared = _prepared_per_minute(session, now)
     seconds = 0.0 if not to_prepare else to_prepare / prepared * 60 if prepared else None
     return [
-        StagePace(Stage.PREPARE, to_prepare, prepared, _after(now, seconds)),
+        StagePace(Stage.PREPARE, shown_to_prepare, prepared, _after(now, seconds)),
         # All that moves is still to be drafted, so the time left is that of this stage.
-        StagePace(Stage.DRAFT, workload.to_do, workload.pace.per_minute, done_at),
+        StagePace(Stage.DRAFT, workload.shown_to_do, workload.pace.per_minute, done_at),
     ]
 
 
@@ -263,13 +269,13 @@ def describe(tonight: Tonight) -> str:
     ends = local_words(tonight.night.ends_at, zone, now)
     if tonight.outlook is Outlook.NOTHING_TO_DO:
         return "Nothing is left to draft."
-    number = (
-        f"{workload.to_do} {'study is' if workload.to_do == 1 else 'studies are'} to be drafted"
-    )
+    to_do, where = workload.shown_to_do, " at your sites" if workload.is_limited else ""
+    number = f"{to_do} {'study is' if to_do == 1 else 'studies are'} to be drafted{where}"
     if tonight.outlook in (Outlook.STALLED, Outlook.WAITS_FOR_ORDERS):
         return f"{number}. {workload.pace.stalled} No time can be promised."
     done = local_words(tonight.done_at, zone, now) if tonight.done_at else "a time far away"
-    pace = f"{number}. At {workload.pace.per_minute:.3g} a minute all are drafted at {done}"
+    whose = "all of all sites" if workload.is_limited else "all"
+    pace = f"{number}. At {workload.pace.per_minute:.3g} a minute {whose} are drafted at {done}"
     if tonight.outlook is Outlook.IN_TIME:
         return f"{pace}, before the night ends at {ends}."
     return f"{pace}, and the night ends at {ends}."

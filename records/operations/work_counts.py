@@ -1,7 +1,8 @@
 """How much was prepared, drafted, skipped and failed in each quarter of an hour, as it is kept.
 
 A trigger adds a row to `work_count_parts` for each event. The sweep folds them into `work_counts`,
-so a night is a few hundred rows, however many studies it had.
+so a night is a few hundred rows, however many studies it had. Each number is of one site: that of
+the studies when the work was done. Work is answered of the sites that are shown.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from records.database.night_tables import WorkCount, WorkCountPart
 from records.states import WorkKind
+from records.workflow.site_scope import is_of_site
 
 QUARTER = dt.timedelta(minutes=15)
 
@@ -79,11 +81,14 @@ class Work:
 
 
 def read_work(session: Session, begins_at: dt.datetime, ends_at: dt.datetime) -> Work:
-    """The work of the quarters that begin in a stretch of time, its end excluded."""
+    """The work of the quarters that begin in a stretch of time, its end excluded.
+
+    It is of the sites that are shown.
+    """
     kept = union_all(
         *(
             select(table.quarter, table.kind, table.reason, table.worker, table.number).where(
-                table.quarter >= begins_at, table.quarter < ends_at
+                table.quarter >= begins_at, table.quarter < ends_at, is_of_site(table.site_id)
             )
             for table in (WorkCount, WorkCountPart)
         )
@@ -111,7 +116,7 @@ def fold(session: Session, above: int = FOLD_ABOVE) -> int:
     parts = session.scalar(select(func.count()).select_from(WorkCountPart)) or 0
     if parts <= above:
         return 0
-    names = ("quarter", "kind", "reason", "worker")
+    names = ("quarter", "kind", "reason", "worker", "site_id")
     folded = (
         delete(WorkCountPart)
         .returning(*(getattr(WorkCountPart, name) for name in (*names, "number")))

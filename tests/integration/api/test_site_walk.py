@@ -1,5 +1,6 @@
 """Every route that shows patients of sites, walked with rows of another site behind it."""
 
+import datetime as dt
 import re
 
 import pytest
@@ -10,11 +11,13 @@ from api.app import make_app
 from records.accounts import programs
 from records.accounts.roles import PERMISSIONS
 from records.database.session import unit_of_work
+from records.operations import night_summaries
 from records.settings import settings
-from records.states import Role
+from records.states import Role, WorkKind
 from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.planted_rows import plant
-from tests.support.two_sites import make_site
+from tests.support.two_sites import make_site, site_of
+from tests.support.work_counts import add_work
 
 THEIRS, OURS = "XYZZYPLUGH", "FROTZQUUX"
 
@@ -72,8 +75,33 @@ QUERIES = {
     "/api/comparisons/drafts": ("?first=bundle&second=B", "?campaign={campaign_id}"),
     "/campaigns/{campaign_id}/change": ("?action=pause",),
     "/studies/{study}/changed": ("?seen=x",),
+    "/tonight/retry": ("?reason=UNREADABLE",),
 }
 """With which questions a route is asked; without a line, with none."""
+
+
+NUMBERS = {
+    "/tonight",
+    "/tonight/live",
+    "/tonight/retry",
+    "/nights",
+    "/nights/{night}",
+    "/api/counts",
+    "/api/tonight",
+    "/api/nights",
+    "/api/nights/{night}",
+    "/api/failures",
+}
+"""Routes that name no patient and count the studies of sites."""
+
+NUMBERS_SEEN = (NUMBERS - {"/tonight/retry", "/api/failures"}) | {"/", "/live"}
+"""Where a number of each kind is found. Of what failed there is no kept number to plant."""
+
+OUR_NUMBER, THEIR_NUMBER = 1_000_000, 1_000_000_000_000
+"""How many studies each site has of everything; whatever is added up, the sum tells of whom."""
+
+THEIRS_ABOVE = 1_000_000_000
+"""Ours are never so many; theirs are, though they be divided by the hours of a night."""
 
 
 @pytest.fixture
@@ -119,7 +147,9 @@ def walk(database, data_dir, setting):
 
 def fill(route, rows):
     """The path of a route with the ids of planted rows; every parameter has one."""
-    ids = {name: str(value) for name, value in rows.items() if name != "resources"}
+    ids = {"night": "2026-11-24"} | {
+        name: str(value) for name, value in rows.items() if name != "resources"
+    }
     if route.startswith("/fhir/"):
         ids["resource_id"] = rows["resources"].get(route.split("/")[2], "none")
     return re.sub(r"\{(\w+)\}", lambda match: ids[match[1]], route)
@@ -128,8 +158,7 @@ def fill(route, rows):
 def addresses(rows, name):
     """(route, path, query) of every GET route that shows patients of sites, or may."""
     for (method, route), row in sorted(TABLE.items()):
-        is_numbers = route in ("/tonight", "/tonight/live", "/nights", "/api/tonight")
-        if method != "GET" or (row.scope is Scope.NONE and not is_numbers):
+        if method != "GET" or (row.scope is Scope.NONE and route not in NUMBERS):
             continue
         for query in QUERIES.get(route, ("",)):
             path = fill(route, rows)
@@ -162,7 +191,7 @@ def test_no_route_shows_anything_of_another_site(walk):
             status, shown = found(clients[who], path, query, marks(theirs, THEIRS))
             assert not shown, (who, path, query, shown)
             assert status < 500, (who, path, query)
-            is_of_one = "{" in route or "campaign=" in query
+            is_of_one = ("{" in route and route not in NUMBERS) or "campaign=" in query
             if is_of_one:
                 assert status in (403, 404), (who, path, query, status)
 
@@ -183,6 +212,71 @@ def test_the_walk_finds_what_may_be_seen(walk):
     assert fhir <= seen["program of south"]
     # Persons of hospitals do not send orders.
     assert not fhir & seen["both"]
+
+
+def plant_numbers(planted, setting):
+    """Let each site have its number of everything that is counted; returns the night before."""
+    now = dt.datetime.now(dt.UTC)
+    begins, ends = now - dt.timedelta(hours=6), now + dt.timedelta(hours=6)
+    setting(time_zone="UTC", night_hours=f"{begins:%H}:00-{ends:%H}:00")
+    for name, number in ((OURS, OUR_NUMBER), (THEIRS, THEIR_NUMBER)):
+        rows = planted[name]
+        code = site_of("studies", rows["study"])
+        ((site,),) = run_sql("SELECT id FROM sites WHERE code = :code", code=code)
+        for state in ("WAITING", "DRAFTED", "HELD", "FAILED"):
+            run_sql(
+                "INSERT INTO tallies (kind, name, site_id, number)"
+                " VALUES ('STUDIES', :state, :site, :number)",
+                state=state,
+                site=site,
+                number=number,
+            )
+        run_sql(
+            "INSERT INTO campaign_tallies (campaign_id, quarter, state, reason, number)"
+            " VALUES (:campaign, now() - interval '1 day', 'WAITING', '', :number)",
+            campaign=rows["campaign_id"],
+            number=number,
+        )
+        for kind in WorkKind:
+            # Not in this quarter of an hour, nor in the one before: the pace of the workers is
+            # everybody's.
+            for hours in (2, 24):
+                at = now - dt.timedelta(hours=hours)
+                add_work(at, kind, number, reason="UNREADABLE", worker="draft@gpu-1", site_id=site)
+    with unit_of_work() as session:
+        (night,) = night_summaries.make_due(session, settings())
+    return night
+
+
+def numbers_in(client, path, query):
+    """The status of an answer, and the largest number that is in it."""
+    answer = client.get(path + query)
+    # The time left is of the whole system, as the pace is.
+    text = re.sub(r'"seconds_left":[\d.]+', "", answer.text)
+    written = re.findall(r'(?<![\w.,"-])(\d{1,3}(?:,\d{3})+|\d{7,})(?![\w"-])', text)
+    short = re.findall(r"\b\d(?:\.\d+)?e\+\d+\b", text)
+    numbers = [int(number.replace(",", "")) for number in written] + [float(n) for n in short]
+    return answer.status_code, max(numbers, default=0)
+
+
+def test_no_route_counts_anything_of_another_site(walk, setting):
+    clients, planted = walk
+    night = plant_numbers(planted, setting)
+    seen = {"north.lead": set(), "program of north": set(), "both": set()}
+    for who, routes in seen.items():
+        for route, path, query in addresses(planted[OURS] | {"night": night}, OURS):
+            status, largest = numbers_in(clients[who], path, query)
+            assert status < 500, (who, path, query)
+            is_seen = largest >= THEIRS_ABOVE
+            if who == "both" and is_seen:
+                routes.add(route)
+            elif who != "both":
+                assert not is_seen, (who, path, query, largest)
+                if largest >= OUR_NUMBER:
+                    routes.add(route)
+    # Without this, a walk that looks wrongly would find nothing, whatever is counted.
+    assert seen["both"] >= NUMBERS_SEEN
+    assert seen["north.lead"] >= NUMBERS_SEEN
 
 
 def test_nothing_of_another_site_is_changed(walk):

@@ -172,11 +172,14 @@ def test_the_numbers_of_the_worklist_are_of_ones_own_sites(two_sites, open_as, s
     page = lead.get("/").text
     assert re.search(r'id="count-all"[^>]*><b>2</b>', page)
     assert "Nothing is left to draft" in page
-    assert "of the whole system" in lead.get("/tonight").text
-    assert lead.get("/api/tonight").json()["to_do"] == 2
+    tonight = lead.get("/tonight").text
+    assert "The numbers are those of your sites" in tonight
+    assert "Nothing is left to draft." in tonight
+    assert lead.get("/api/tonight").json()["to_do"] == 0
     both = open_as("both", Role.LEAD, "north", "default")
     assert both.get("/api/counts").json()["total"] == 6
-    assert "of the whole system" not in both.get("/tonight").text
+    assert "The numbers are those of your sites" not in both.get("/tonight").text
+    assert both.get("/api/tonight").json()["to_do"] == 2
 
 
 def test_a_lead_reader_tries_again_what_failed_at_the_own_site(two_sites, open_as, seeder):

@@ -9,13 +9,17 @@ from sqlalchemy.exc import IntegrityError
 import migrations
 from records.accounts import sessions
 from records.database.base import Base
+from records.database.night_tables import UNKNOWN_SITE_ID
 from records.database.session import engine, unit_of_work
+from records.database.tables import DEFAULT_SITE_ID
 from records.errors import DatabaseDown
+from records.operations import work_counts
 from records.states import VisibleState
 from records.workflow import attempts, tallies, worklist
 from records.workflow.studies import Patient
 from tests.support.accounts import begin_second_factor, make_account, run_sql
 from tests.support.registered_studies import complete, draft_all, new_instance, register
+from tests.support.two_sites import make_north
 
 
 def differences():
@@ -159,6 +163,30 @@ def test_lists_and_numbers_are_filled_from_the_rows(database):
         assert tallies.count_saved_drafts(session) == 2
         (held,) = worklist.read_page(session, state=VisibleState.HELD).rows
         assert held.study_instance_uid == "1.4"
+
+
+@pytest.mark.parametrize("is_only", [True, False])
+def test_work_from_before_has_the_only_site_or_none(database, is_only):
+    complete(new_instance("1.1"), new_instance("1.2"))
+    draft_all()
+    with unit_of_work() as session:
+        work_counts.fold(session, 0)
+    north = None if is_only else make_north()
+    complete(new_instance("1.9"))
+    run_sql("UPDATE studies SET site_id = coalesce(:site, site_id)"
+            " WHERE study_instance_uid = '1.9'", site=north)  # fmt: skip
+    draft_all()
+    with unit_of_work() as session:
+        work_counts.fold(session, 0)
+    migrations.downgrade(engine(), "0045")
+    query = "SELECT kind, number FROM work_counts ORDER BY kind"
+    assert run_sql(query) == [("DRAFTED", 3), ("PREPARED", 3)]
+    migrations.upgrade(engine())
+    site = DEFAULT_SITE_ID if is_only else UNKNOWN_SITE_ID
+    assert run_sql("SELECT DISTINCT site_id FROM work_counts") == [(site,)]
+    complete(new_instance("1.10"))
+    draft_all()
+    assert run_sql("SELECT DISTINCT site_id FROM work_count_parts") == [(DEFAULT_SITE_ID,)]
 
 
 def test_programs_keep_their_tokens_and_those_with_keys_go_on_the_way_down(database):

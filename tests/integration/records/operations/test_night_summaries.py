@@ -9,17 +9,20 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from records.database.night_tables import UNKNOWN_SITE_ID
 from records.database.session import engine, unit_of_work
 from records.errors import NotFound
-from records.operations import night_summaries, night_wording
+from records.operations import night_summaries, night_wording, work_counts
 from records.operations.night_summaries import list_newest, make_due, read_night
 from records.settings import settings
 from records.states import HoldReason, WorkKind
 from records.workflow import holds
+from records.workflow.site_scope import limited_to
 from tests.support.campaigns import closed_now, of_uids, tend_all
 from tests.support.campaigns import create as create_campaign
 from tests.support.query_plans import explained, nodes
 from tests.support.registered_studies import complete, draft_all, new_instance
+from tests.support.two_sites import make_north
 from tests.support.work_counts import add_work
 
 TUESDAY = dt.date(2026, 11, 24)
@@ -162,6 +165,56 @@ def test_the_night_of_a_change_of_the_clock_is_as_long_as_it_was():
     assert (found.hours, found.drafts_per_hour) == (13, 10)
 
 
+def test_who_sees_one_site_sees_what_was_done_for_it():
+    north = make_north()
+    for day, ours, theirs in ((0, 6, 40), (1, 12, 40)):
+        at = EVENING + day * DAY
+        add_work(at, WorkKind.DRAFTED, theirs, worker="draft@gpu-1", times=2)
+        add_work(at, WorkKind.DRAFTED, ours, worker="draft@gpu-1", site_id=north)
+        add_work(at, WorkKind.FAILED, theirs, reason="UNREADABLE")
+    add_work(EVENING + DAY, WorkKind.SKIPPED, 3, reason="age", site_id=north)
+    held, _ = complete(new_instance("1.3"), new_instance("1.4"))
+    with unit_of_work() as session:
+        holds.open_hold(session, held, HoldReason.CHEST_UNKNOWN, "-")
+    for day in range(2):
+        make(MORNING + day * DAY)
+    whole = read()
+    assert (whole.row.drafted, whole.failed, whole.held, whole.row.waiting) == (92, 40, 1, 1)
+    for fold_above in (10_000, 0):
+        with unit_of_work() as session:
+            work_counts.fold(session, fold_above)
+        with limited_to([north]):
+            found = read()
+        assert (found.row.drafted, found.skipped, found.failed) == (12, 3, 0)
+        assert found.row.workers == {"draft@gpu-1": 12}
+        assert (found.drafts_per_hour, found.pace_change) == (1, 1)
+        values = night_wording.as_values(found)
+        names = ("held", "missing", "waiting", "in_campaigns", "nights_left")
+        assert [values[name] for name in names] == [None] * 5
+    with limited_to([]):
+        assert read().row.drafted == 0
+    assert read().row.drafted == 92  # nothing of it was written
+    with engine().connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM night_summaries")) == 2
+
+
+def test_a_night_whose_work_has_no_site_is_for_who_sees_every_site():
+    north = make_north()
+    draft(7)
+    add_work(EVENING + DAY, WorkKind.DRAFTED, 2, site_id=north)
+    add_work(EVENING, WorkKind.DRAFTED, 5, site_id=UNKNOWN_SITE_ID)
+    for day in range(2):
+        make(MORNING + day * DAY)
+    for fold_above in (10_000, 0):
+        with unit_of_work() as session:
+            work_counts.fold(session, fold_above)
+            assert [record.row.drafted for record in list_newest(session, 9)] == [2, 12]
+            with limited_to([north]):
+                assert [record.row.drafted for record in list_newest(session, 9)] == [2]
+                with pytest.raises(NotFound):
+                    read_night(session, TUESDAY)
+
+
 def test_a_summary_is_never_changed():
     draft(1)
     make(MORNING)
@@ -227,6 +280,45 @@ def test_the_list_of_nights_is_read_by_its_index():
     ]
     assert read_by
     assert all("pk_night_summaries" in names for names in read_by)
+
+
+def test_the_nights_of_one_site_are_read_by_indexes():
+    north = make_north()
+    with unit_of_work() as session:
+        session.execute(
+            text(
+                "INSERT INTO night_summaries (night, begins_at, ends_at, time_zone, prepared,"
+                " drafted, skipped, failed, held, missing, waiting, in_campaigns, workers)"
+                " SELECT date '2000-01-01' + n, timestamptz '2000-01-01 19:00+00' + n * interval"
+                " '1 day', timestamptz '2000-01-02 07:00+00' + n * interval '1 day', '', 0, 0,"
+                " '{}', '{}', '{}', '{}', 0, 0, '{}' FROM generate_series(1, 5000) AS n"
+            )
+        )
+        session.execute(
+            text(
+                "INSERT INTO work_counts (quarter, kind, reason, worker, site_id, number)"
+                " SELECT timestamptz '2000-01-01 00:00+00' + n * interval '1 hour', 'DRAFTED', '',"
+                " 'draft@gpu-1', sites.id, 1 FROM generate_series(1, 121000) AS n, sites"
+            )
+        )
+        session.execute(text("ANALYZE night_summaries, work_counts, work_count_parts"))
+    with explained() as plans, unit_of_work() as session, limited_to([north]):
+        found = list_newest(session, 60)
+    assert [record.row.drafted for record in found[1:]] == [12] * 59
+    read_by = [
+        {node.get("Index Name") for node in nodes(plan)}
+        for statement, plan in plans
+        if "work_counts" in statement
+    ]
+    assert len(read_by) == 2
+    assert all({"pk_night_summaries", "pk_work_counts"} <= names for names in read_by)
+    scanned = {
+        node.get("Relation Name")
+        for _, plan in plans
+        for node in nodes(plan)
+        if node["Node Type"] == "Seq Scan"
+    }
+    assert not scanned & {"night_summaries", "work_counts"}
 
 
 def test_drafts_of_now_are_in_the_night_that_it_is(setting):

@@ -7,12 +7,16 @@ import pytest
 from sqlalchemy import text
 
 from records.database.session import engine, unit_of_work
+from records.database.tables import DEFAULT_SITE_ID
 from records.operations import work_counts
 from records.operations.work_counts import read_work
 from records.states import FailReason, WorkKind
 from records.workflow import attempts, requests
+from records.workflow.site_scope import limited_to
+from tests.support.accounts import run_sql
 from tests.support.query_plans import explained, nodes
 from tests.support.registered_studies import claim, complete, draft_all, new_instance, prepare
+from tests.support.two_sites import make_north
 from tests.support.work_counts import add_work
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -110,20 +114,37 @@ def test_only_the_quarters_that_begin_in_the_time_count():
     assert list(found.by_quarter(WorkKind.DRAFTED)) == [NINE, NINE + dt.timedelta(minutes=45)]
 
 
-def test_a_night_is_read_by_an_index_however_many_nights_are_kept():
+def test_work_is_of_the_site_that_the_study_had_then():
+    north = make_north()
+    ours, theirs = complete(new_instance("1.1"), new_instance("1.2"))
+    run_sql("UPDATE studies SET site_id = :site WHERE id = :id", site=north, id=ours)
+    for lease in claim():
+        with unit_of_work() as session:
+            requests.skip(session, lease, "not_chest", "-")
+    run_sql("UPDATE studies SET site_id = :site WHERE id = :id", site=north, id=theirs)
+    for _ in range(2):
+        assert totals(work())["SKIPPED"] == 2
+        for sites, number in (((north,), 1), ((DEFAULT_SITE_ID,), 1), ((), 0)):
+            with limited_to(sites):
+                assert totals(work())["SKIPPED"] == number
+        fold()
+
+
+@pytest.mark.parametrize("sites", [None, (DEFAULT_SITE_ID,)])
+def test_a_night_is_read_by_an_index_however_many_nights_are_kept(sites):
     with unit_of_work() as session:
         session.execute(
             text(
-                "INSERT INTO work_counts (quarter, kind, reason, worker, number)"
+                "INSERT INTO work_counts (quarter, kind, reason, worker, site_id, number)"
                 " SELECT date_bin('15 minutes', now(), '2000-01-01 00:00+00')"
-                " - n * interval '15 minutes', kind, '', 'draft@gpu-1', 7"
-                " FROM generate_series(1, 20000) AS n,"
+                " - n * interval '15 minutes', kind, '', 'draft@gpu-1', sites.id, 7"
+                " FROM sites, generate_series(1, 20000) AS n,"
                 " unnest(ARRAY['PREPARED', 'DRAFTED']) AS kind"
             )
         )
         session.execute(text("ANALYZE work_counts, work_count_parts"))
     now = dt.datetime.now(dt.UTC)
-    with explained() as plans:
+    with explained() as plans, limited_to(sites):
         assert len(work(now - dt.timedelta(hours=12), now).counts) > 90
     ((_, plan),) = [(sql, plan) for sql, plan in plans if "FROM work_counts" in sql]
     used = {node["Index Name"] for node in nodes(plan) if "Index Name" in node}
