@@ -158,11 +158,15 @@ def _share(part: int, whole: int) -> float | None:
 
 
 class WeeklyBudget(BaseModel):
-    """The reads of a week: how many are allowed, how many were made, how many are left."""
+    """The reads of a week: how many are allowed, how many were made, how many are left.
+
+    All sites share them. used: of studies of the sites that the caller sees. left: null where the
+    caller sees some sites alone and not all reads are used up.
+    """
 
     reads: int
     used: int
-    left: int
+    left: int | None
     begins: dt.datetime
     ends: dt.datetime
 
@@ -179,7 +183,7 @@ class WeeklyBudget(BaseModel):
 
 
 class SecondLookSummary(BaseModel):
-    """Counts of all discrepancies, and the week's budget.
+    """Counts of the discrepancies of the sites that the caller sees, and the week's budget.
 
     counts: by side and state. reads, confirmed: second looks at what only the draft says.
     reads_per_confirmed: null where none was confirmed.

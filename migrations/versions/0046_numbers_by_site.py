@@ -1,4 +1,4 @@
-"""Work, as it is counted for the nights, is counted by site.
+"""Work of the nights, discrepancies, errors of the model and comparisons are counted by site.
 
 Revision ID: 0046
 Revises: 0045
@@ -54,6 +54,87 @@ SELECT quarter, kind, reason, worker, number FROM joined_work;
 """
 
 
+# A discrepancy is of the site of its study, and follows it.
+DISCREPANCY_SITE = """
+UPDATE discrepancies SET site_id = studies.site_id FROM studies
+WHERE studies.id = discrepancies.study_id;
+
+ALTER TABLE discrepancies ALTER COLUMN site_id SET NOT NULL;
+
+CREATE FUNCTION set_discrepancy_site() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.site_id := (SELECT site_id FROM studies WHERE id = NEW.study_id);
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER discrepancies_set_site BEFORE INSERT ON discrepancies
+    FOR EACH ROW EXECUTE FUNCTION set_discrepancy_site();
+
+CREATE FUNCTION move_discrepancies() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE discrepancies SET site_id = NEW.site_id WHERE study_id = NEW.id;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER studies_move_discrepancies AFTER UPDATE OF site_id ON studies
+    FOR EACH ROW WHEN (NEW.site_id <> OLD.site_id) EXECUTE FUNCTION move_discrepancies();
+
+DELETE FROM discrepancy_tallies;
+
+ALTER TABLE discrepancy_tallies ADD COLUMN site_id uuid NOT NULL;
+
+INSERT INTO discrepancy_tallies (campaign_id, side, state, site_id, number)
+SELECT campaign_id, side, state, site_id, count(*) FROM discrepancies
+GROUP BY campaign_id, side, state, site_id;
+"""
+
+# As in migration 0036, and by site.
+TALLY_DISCREPANCY = """
+CREATE OR REPLACE FUNCTION tally_discrepancy() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        IF TG_OP = 'UPDATE'
+            AND (OLD.side, OLD.state, OLD.site_id) = (NEW.side, NEW.state, NEW.site_id)
+            AND OLD.campaign_id IS NOT DISTINCT FROM NEW.campaign_id THEN
+            RETURN NULL;
+        END IF;
+        INSERT INTO discrepancy_tallies (campaign_id, side, state, site_id, number)
+        VALUES (OLD.campaign_id, OLD.side, OLD.state, OLD.site_id, -1);
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO discrepancy_tallies (campaign_id, side, state, site_id, number)
+        VALUES (NEW.campaign_id, NEW.side, NEW.state, NEW.site_id, 1);
+    END IF;
+    RETURN NULL;
+END $$;
+
+DROP TRIGGER discrepancies_tally ON discrepancies;
+
+CREATE TRIGGER discrepancies_tally
+    AFTER INSERT OR DELETE OR UPDATE OF side, state, campaign_id, site_id ON discrepancies
+    FOR EACH ROW EXECUTE FUNCTION tally_discrepancy();
+"""
+
+TALLY_DISCREPANCY_BEFORE = (
+    TALLY_DISCREPANCY.replace(
+        "(OLD.side, OLD.state, OLD.site_id) = (NEW.side, NEW.state, NEW.site_id)",
+        "(OLD.side, OLD.state) = (NEW.side, NEW.state)",
+    )
+    .replace("state, site_id, number", "state, number")
+    .replace("OLD.site_id, -1", "-1")
+    .replace("NEW.site_id, 1", "1")
+    .replace("campaign_id, site_id ON", "campaign_id ON")
+)
+
+# What a comparison counted is no longer counted where another one comes, and at the same site.
+UNKNOWN_SITE_OF_ERRORS = """
+UPDATE final_comparisons SET counted = counted || '{"site": "UNKNOWN_SITE_ID"}'
+WHERE counted IS NOT NULL;
+""".replace("UNKNOWN_SITE_ID", UNKNOWN_SITE_ID)
+
+TEXT_TALLIES = ("model_error_tallies", "draft_comparison_tallies")
+
+
 def only_site() -> str | None:
     """The only site, to which everything that was counted belongs; None where there are several."""
     ids = op.get_bind().scalars(sa.text("SELECT id FROM sites LIMIT 2")).all()
@@ -61,8 +142,9 @@ def only_site() -> str | None:
 
 
 def upgrade() -> None:
-    site_of_old = only_site() or UNKNOWN_SITE_ID
-    for table in WORK_TABLES:
+    only = only_site()
+    site_of_old = only or UNKNOWN_SITE_ID
+    for table in (*WORK_TABLES, *TEXT_TALLIES):
         # A column with a default is filled without writing the rows anew.
         column = sa.Column("site_id", sa.Uuid(), server_default=site_of_old, nullable=False)
         op.add_column(table, column)
@@ -70,9 +152,22 @@ def upgrade() -> None:
     op.drop_constraint(op.f("pk_work_counts"), "work_counts")
     op.create_primary_key(op.f("pk_work_counts"), "work_counts", [*WORK_KEY, "site_id"])
     op.execute(COUNT_WORK)
+    if only is None:
+        op.execute(UNKNOWN_SITE_OF_ERRORS)
+    op.add_column("discrepancies", sa.Column("site_id", sa.Uuid(), nullable=True))
+    op.execute(DISCREPANCY_SITE)
+    op.execute(TALLY_DISCREPANCY)
 
 
 def downgrade() -> None:
+    op.execute("DROP TRIGGER studies_move_discrepancies ON studies")
+    op.execute("DROP TRIGGER discrepancies_set_site ON discrepancies")
+    op.execute("DROP FUNCTION move_discrepancies()")
+    op.execute("DROP FUNCTION set_discrepancy_site()")
+    op.execute(TALLY_DISCREPANCY_BEFORE)
+    for table in ("discrepancies", "discrepancy_tallies", *TEXT_TALLIES):
+        op.drop_column(table, "site_id")
+    op.execute("UPDATE final_comparisons SET counted = counted - 'site' WHERE counted ? 'site'")
     op.execute(COUNT_WORK_BEFORE)
     op.execute(JOIN_SITES)
     op.drop_constraint(op.f("pk_work_counts"), "work_counts")

@@ -6,7 +6,17 @@ import datetime as dt
 import uuid
 from typing import Any
 
-from sqlalchemy import REAL, BigInteger, ForeignKey, Identity, Index, SmallInteger, func, text
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    FetchedValue,
+    ForeignKey,
+    Identity,
+    Index,
+    SmallInteger,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -94,6 +104,8 @@ class Discrepancy(Base):
     id: Mapped[uuid.UUID] = id_column()
     side: Mapped[str]
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
+    # Of its study: triggers set it, and let it follow.
+    site_id: Mapped[uuid.UUID] = mapped_column(server_default=FetchedValue())
     draft_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("drafts.id"))
     report_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("received_reports.id"))
     campaign_id: Mapped[uuid.UUID | None]  # the campaign that asked for the draft
@@ -118,7 +130,7 @@ class DiscrepancyRecheck(Base):
 
 
 class DiscrepancyTally(Base):
-    """A part of the number of discrepancies by side, state and campaign; as `Tally`."""
+    """A part of the number of discrepancies by side, state, campaign and site; as `Tally`."""
 
     __tablename__ = "discrepancy_tallies"
     __table_args__ = (Index("ix_discrepancy_tallies_campaign_id", "campaign_id"),)
@@ -127,6 +139,7 @@ class DiscrepancyTally(Base):
     campaign_id: Mapped[uuid.UUID | None]
     side: Mapped[str]
     state: Mapped[str]
+    site_id: Mapped[uuid.UUID]
     number: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -143,6 +156,7 @@ class ModelErrorTally(Base):
     campaign_id: Mapped[uuid.UUID | None]
     observation: Mapped[str]  # "" counts the drafts that were compared
     counted: Mapped[str]
+    site_id: Mapped[uuid.UUID]  # of the study when it was compared, or UNKNOWN_SITE_ID
     number: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -214,4 +228,5 @@ class DraftComparisonTally(Base):
     second_bundle: Mapped[str]
     observation: Mapped[str]  # "" counts the comparisons
     outcome: Mapped[str]  # BOTH, FIRST, SECOND, NEITHER
+    site_id: Mapped[uuid.UUID]  # of the study when it was compared, or UNKNOWN_SITE_ID
     number: Mapped[int] = mapped_column(BigInteger)

@@ -168,7 +168,7 @@ class FinalComparison(Base):
     # {"findings", "impression"}: [characters to change, characters of the longer text], or
     # {"error"}; NULL until a worker has compared them.
     distances: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    # What of it stands in the table of the model's errors: {"campaign", "said", "missed"}.
+    # What of it stands in the table of the model's errors: {"campaign", "site", "said", "missed"}.
     counted: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # {observation: [draft, report]}: what each text says of the 14 observations
     observations: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

@@ -1,7 +1,8 @@
 """The table of the model's errors: what final reports say, and how much of it drafts do not name.
 
 The numbers are kept as drafts are compared, so nobody counts rows. Of several final reports of a
-study, or versions of one, the last that was compared counts for a draft.
+study, or versions of one, the last that was compared counts for a draft. Each number is of the site
+that the study had when it was compared, and the table is of the sites that are shown.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from sqlalchemy.orm import Session
 
 from records.database.discrepancy_tables import ModelErrorTally
 from records.database.report_tables import FinalComparison
-from records.database.tables import Draft
+from records.database.tables import DEFAULT_SITE_ID, Draft, Study
 from records.states import ErrorCount
 from records.workflow.draft_comparisons import campaign_of
+from records.workflow.site_scope import is_of_site
 
 FOLD_ABOVE = 2_000
 """So many parts of the numbers are worth folding: 29 numbers of some campaigns."""
@@ -78,8 +80,10 @@ def count(session: Session, comparison_id: int, said: Sequence[str], missed: Seq
         earlier.counted = None
         session.flush()
     campaign_id = session.scalar(select(campaign_of(Draft)).where(Draft.id == draft_id))
+    site_id = session.scalars(select(Study.site_id).where(Study.id == comparison.study_id)).one()
     counted = {
         "campaign": str(campaign_id) if campaign_id else None,
+        "site": str(site_id),
         "said": list(said),
         "missed": list(missed),
     }
@@ -90,9 +94,13 @@ def count(session: Session, comparison_id: int, said: Sequence[str], missed: Seq
 
 def read_table(session: Session, campaign_id: uuid.UUID | None = None) -> ModelErrors:
     """The numbers of all drafts, or of those of a campaign."""
-    query = select(
-        ModelErrorTally.observation, ModelErrorTally.counted, func.sum(ModelErrorTally.number)
-    ).group_by(ModelErrorTally.observation, ModelErrorTally.counted)
+    query = (
+        select(
+            ModelErrorTally.observation, ModelErrorTally.counted, func.sum(ModelErrorTally.number)
+        )
+        .where(is_of_site(ModelErrorTally.site_id))
+        .group_by(ModelErrorTally.observation, ModelErrorTally.counted)
+    )
     if campaign_id is not None:
         query = query.where(ModelErrorTally.campaign_id == campaign_id)
     numbers = {(of, ErrorCount(counted)): int(n) for of, counted, n in session.execute(query)}
@@ -110,7 +118,7 @@ def fold(session: Session) -> None:
     """Make one row of the parts of each number, where there are many; as `tallies.fold`."""
     if (session.scalar(select(func.count()).select_from(ModelErrorTally)) or 0) <= FOLD_ABOVE:
         return
-    names = ("campaign_id", "observation", "counted")
+    names = ("campaign_id", "observation", "counted", "site_id")
     columns = [getattr(ModelErrorTally, name) for name in names]
     folded = delete(ModelErrorTally).returning(*columns, ModelErrorTally.number).cte("folded")
     keys = [folded.c[name] for name in names]
@@ -124,6 +132,8 @@ def fold(session: Session) -> None:
 
 def _add(session: Session, counted: Mapping[str, Any], number: int) -> None:
     campaign = counted["campaign"]
+    # Without one it was counted before there was a second site.
+    site_id = uuid.UUID(counted["site"]) if "site" in counted else DEFAULT_SITE_ID
     parts = [("", ErrorCount.COMPARED)]
     parts += [(name, ErrorCount.SAID) for name in counted["said"]]
     parts += [(name, ErrorCount.MISSED) for name in counted["missed"]]
@@ -134,6 +144,7 @@ def _add(session: Session, counted: Mapping[str, Any], number: int) -> None:
                 "campaign_id": uuid.UUID(campaign) if campaign else None,
                 "observation": observation,
                 "counted": kind,
+                "site_id": site_id,
                 "number": number,
             }
             for observation, kind in parts

@@ -90,23 +90,29 @@ class BlindQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The reads of a week.
+    """The reads of a week; all sites share them.
 
     Attributes:
         reads: how many are allowed.
-        used: how many were made.
+        used: how many were made, of studies of the sites that are shown.
+        is_used_up: whether none is left.
+        is_limited: whether only some sites are shown.
         begins, ends: the week, from Monday to Monday, by this machine's clock.
     """
 
     reads: int
     used: int
+    is_used_up: bool
+    is_limited: bool
     begins: dt.datetime
     ends: dt.datetime
 
     @property
-    def left(self) -> int:
-        """How many are left."""
-        return max(0, self.reads - self.used)
+    def left(self) -> int | None:
+        """How many are left; None where that would tell how many other sites made."""
+        if self.is_used_up:
+            return 0
+        return None if self.is_limited else self.reads - self.used
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,25 +240,31 @@ def read_budget(session: Session) -> Budget:
         dt.datetime.combine(monday + dt.timedelta(days=days), dt.time()).astimezone()
         for days in (0, 7)
     )
-    used = session.scalars(
-        select(func.count()).where(Discrepancy.read_at >= begins, Discrepancy.read_at < ends)
+    used, shown = session.execute(
+        select(func.count(), func.count().filter(is_of_site(Discrepancy.site_id))).where(
+            Discrepancy.read_at >= begins, Discrepancy.read_at < ends
+        )
     ).one()
-    return Budget(settings().second_look_reads, used, begins, ends)
+    reads = settings().second_look_reads
+    is_limited = visible_sites() is not None
+    return Budget(reads, shown, used >= reads, is_limited, begins, ends)
 
 
 def read_counts(session: Session, campaign_id: uuid.UUID | None = None) -> SecondLookCounts:
     """How many discrepancies there are, by side and state; the numbers are kept, not counted.
 
-    They are of all sites, as the budget of reads is; those of a campaign are of its site.
+    They are of the sites that are shown.
 
     Args:
         session: the caller's transaction.
         campaign_id: only those of drafts that this campaign asked for.
     """
     numbers = {side: dict.fromkeys(DiscrepancyState, 0) for side in DiscrepancySide}
-    query = select(
-        DiscrepancyTally.side, DiscrepancyTally.state, func.sum(DiscrepancyTally.number)
-    ).group_by(DiscrepancyTally.side, DiscrepancyTally.state)
+    query = (
+        select(DiscrepancyTally.side, DiscrepancyTally.state, func.sum(DiscrepancyTally.number))
+        .where(is_of_site(DiscrepancyTally.site_id))
+        .group_by(DiscrepancyTally.side, DiscrepancyTally.state)
+    )
     if campaign_id is not None:
         query = query.where(DiscrepancyTally.campaign_id == campaign_id)
     for side, state, number in session.execute(query):
@@ -264,7 +276,7 @@ def fold_counts(session: Session) -> None:
     """Make one row of the parts of each number, where there are many; as `tallies.fold`."""
     if (session.scalar(select(func.count()).select_from(DiscrepancyTally)) or 0) <= FOLD_ABOVE:
         return
-    names = ("campaign_id", "side", "state")
+    names = ("campaign_id", "side", "state", "site_id")
     columns = [getattr(DiscrepancyTally, name) for name in names]
     folded = delete(DiscrepancyTally).returning(*columns, DiscrepancyTally.number).cte("folded")
     keys = [folded.c[name] for name in names]
@@ -404,7 +416,7 @@ def _is_question(discrepancy: Discrepancy) -> bool:
 
 
 def _refuse_beyond_budget(budget: Budget) -> None:
-    if not budget.left:
+    if budget.is_used_up:
         raise NotAllowed(
             f"this week's budget of {budget.reads} reads is used up: the next week begins on "
             f"{budget.ends:%Y-%m-%d}"

@@ -1,7 +1,8 @@
 """Two drafts of one study by two bundles, compared: noted as drafts are saved, listed and counted.
 
 A worker computes what each draft says of the 14 observations, and how far the words are apart. The
-table of two bundles, or of a campaign, is kept as it grows, so nobody counts rows.
+table of two bundles, or of a campaign, is kept as it grows, so nobody counts rows. Each number is
+of the site that the study had when it was compared; tables are of the sites that are shown.
 """
 
 from __future__ import annotations
@@ -240,13 +241,17 @@ def keep(session: Session, compared: Sequence[ComparedDrafts]) -> None:
                 DraftComparison.campaign_id,
                 DraftComparison.first_bundle,
                 DraftComparison.second_bundle,
+                select(Study.site_id)
+                .where(Study.id == DraftComparison.study_id)
+                .correlate(DraftComparison)
+                .scalar_subquery(),
             )
         ).one()
         if each.agreements:
             counted[(*key, "", "")] += 1
         for observation, agreement in each.agreements.items():
             counted[(*key, observation, agreement.value)] += 1
-    names = ("campaign_id", "first_bundle", "second_bundle", "observation", "outcome")
+    names = ("campaign_id", "first_bundle", "second_bundle", "site_id", "observation", "outcome")
     if counted:
         session.execute(
             insert(DraftComparisonTally),
@@ -265,7 +270,7 @@ def read_table(session: Session, of: ComparisonOf) -> ComparisonTable:
             DraftComparisonTally.outcome,
             func.sum(DraftComparisonTally.number),
         )
-        .where(*_tallies_of(of))
+        .where(*_tallies_of(of), is_of_site(DraftComparisonTally.site_id))
         .group_by(DraftComparisonTally.observation, DraftComparisonTally.outcome)
     )
     compared = 0
@@ -287,7 +292,7 @@ def list_pairs(session: Session) -> list[tuple[str, str, int]]:
             DraftComparisonTally.second_bundle,
             func.sum(DraftComparisonTally.number),
         )
-        .where(DraftComparisonTally.observation == "")
+        .where(DraftComparisonTally.observation == "", is_of_site(DraftComparisonTally.site_id))
         .group_by(DraftComparisonTally.first_bundle, DraftComparisonTally.second_bundle)
         .order_by(func.sum(DraftComparisonTally.number).desc())
     )
@@ -298,7 +303,7 @@ def fold(session: Session) -> None:
     """Make one row of the parts of each number, where there are many; as `tallies.fold`."""
     if (session.scalar(select(func.count()).select_from(DraftComparisonTally)) or 0) <= FOLD_ABOVE:
         return
-    names = ("campaign_id", "first_bundle", "second_bundle", "observation", "outcome")
+    names = ("campaign_id", "first_bundle", "second_bundle", "observation", "outcome", "site_id")
     columns = [getattr(DraftComparisonTally, name) for name in names]
     folded = (
         delete(DraftComparisonTally).returning(*columns, DraftComparisonTally.number).cte("folded")

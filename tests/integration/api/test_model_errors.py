@@ -8,12 +8,16 @@ import pytest
 from sqlalchemy import func, select
 from typer.testing import CliRunner
 
+import migrations
 from nightdraft.cli.main import app
 from records.database.discrepancy_tables import ModelErrorTally
 from records.database.report_tables import FinalComparison
-from records.database.session import unit_of_work
-from records.reports import model_errors
+from records.database.session import engine, unit_of_work
+from records.database.tables import DEFAULT_SITE_ID
+from records.reports import model_errors, second_looks
 from records.states import ReportStatus, Stage
+from records.workflow import site_scope
+from tests.support.accounts import run_sql
 from tests.support.campaigns import create, of_uids, tend_all
 from tests.support.discrepant_studies import (
     CLEAR,
@@ -26,6 +30,7 @@ from tests.support.discrepant_studies import (
     work,
 )
 from tests.support.registered_studies import claim, complete, new_instance, prepare, save
+from tests.support.two_sites import make_site
 
 EFFUSION = "There is a left pleural effusion."
 
@@ -117,6 +122,52 @@ def test_nothing_compared_is_a_table_of_nothing(client):
     table = read(client)
     assert (table["compared"], row(table, "Edema")["of_compared"]) == (0, None)
     assert "0 drafts were compared" in client.get("/discrepancies?side=MISS_OF_MODEL").text
+
+
+def test_errors_are_of_the_site_that_the_study_had_when_it_was_compared(client, monkeypatch):
+    south = make_site("south")
+
+    def compared(site, observation):
+        with site_scope.limited_to([site]), unit_of_work() as session:
+            table = model_errors.read_table(session)
+            said = table.by_observation.get(observation)
+            return table.compared, said.missed if said else 0
+
+    studies = [draft(number, (CLEAR, 0.9)) for number in (1, 2)]
+    run_sql("UPDATE studies SET site_id = :site WHERE id = :id", site=south, id=studies[0])
+    report(1, NODULE)
+    report(2, EFFUSION)
+    work()
+    assert compared(south, "Lung Lesion") == (1, 1)
+    assert compared(DEFAULT_SITE_ID, "Lung Lesion") == (1, 0)
+    # What is counted anew is no longer counted at the site where it was counted before.
+    run_sql("UPDATE studies SET site_id = :site WHERE id = :id", site=south, id=studies[1])
+    report(2, NODULE, status=ReportStatus.CORRECTED)
+    work()
+    monkeypatch.setattr(model_errors, "FOLD_ABOVE", 0)
+    for _ in range(2):
+        assert compared(south, "Lung Lesion") == (2, 2)
+        assert compared(DEFAULT_SITE_ID, "Pleural Effusion") == (0, 0)
+        assert read(client)["compared"] == 2
+        with unit_of_work() as session:
+            model_errors.fold(session)
+
+
+def test_what_was_counted_before_work_had_sites_is_of_the_first_site(client):
+    draft(1, (CLEAR, 0.9))
+    report(1, EFFUSION)
+    work()
+    migrations.downgrade(engine(), "0045")
+    assert run_sql("SELECT counted ? 'site' FROM final_comparisons") == [(False,)]
+    migrations.upgrade(engine())
+    make_site("south")
+    report(1, NODULE, status=ReportStatus.CORRECTED)
+    work()
+    with site_scope.limited_to([DEFAULT_SITE_ID]), unit_of_work() as session:
+        table = model_errors.read_table(session)
+        counts = second_looks.read_counts(session)
+    assert (table.compared, sorted(table.by_observation)) == (1, ["Lung Lesion"])
+    assert sum(sum(of_side.values()) for of_side in counts.numbers.values()) >= 1
 
 
 def test_of_several_finals_the_last_counts(client):

@@ -71,6 +71,7 @@ QUERIES = {
     "/api/messages": ("", "?outcome=REFUSED", "?open=true"),
     "/discrepancies": ("", "?side=MISS_OF_MODEL", "?campaign={campaign_id}"),
     "/api/discrepancies": ("", "?side=MISS_OF_MODEL", "?campaign={campaign_id}"),
+    "/api/comparisons/table": ("?first=bundle&second=B", "?campaign={campaign_id}"),
     "/comparisons": ("", "?first=bundle&second=B", "?campaign={campaign_id}"),
     "/api/comparisons/drafts": ("?first=bundle&second=B", "?campaign={campaign_id}"),
     "/campaigns/{campaign_id}/change": ("?action=pause",),
@@ -94,7 +95,16 @@ NUMBERS = {
 }
 """Routes that name no patient and count the studies of sites."""
 
-NUMBERS_SEEN = (NUMBERS - {"/tonight/retry", "/api/failures"}) | {"/", "/live"}
+NUMBERS_SEEN = (NUMBERS - {"/tonight/retry", "/api/failures"}) | {
+    "/",
+    "/live",
+    "/discrepancies",
+    "/api/discrepancies/errors",
+    "/api/second-looks",
+    "/comparisons",
+    "/api/comparisons",
+    "/api/comparisons/table",
+}
 """Where a number of each kind is found. Of what failed there is no kept number to plant."""
 
 OUR_NUMBER, THEIR_NUMBER = 1_000_000, 1_000_000_000_000
@@ -237,6 +247,34 @@ def plant_numbers(planted, setting):
             campaign=rows["campaign_id"],
             number=number,
         )
+        of_errors = [("", "COMPARED"), ("Edema", "SAID"), ("Edema", "MISSED")]
+        for observation, counted in of_errors:
+            run_sql(
+                "INSERT INTO model_error_tallies (observation, counted, site_id, number)"
+                " VALUES (:observation, :counted, :site, :number)",
+                observation=observation,
+                counted=counted,
+                site=site,
+                number=number,
+            )
+        for observation, outcome in (("", ""), ("Edema", "BOTH"), ("Edema", "FIRST")):
+            run_sql(
+                "INSERT INTO draft_comparison_tallies"
+                " (first_bundle, second_bundle, observation, outcome, site_id, number)"
+                " VALUES ('bundle', 'B', :observation, :outcome, :site, :number)",
+                observation=observation,
+                outcome=outcome,
+                site=site,
+                number=number,
+            )
+        for state in ("OPEN", "CONFIRMED"):
+            run_sql(
+                "INSERT INTO discrepancy_tallies (side, state, site_id, number)"
+                " VALUES ('MISS_OF_REPORT', :state, :site, :number)",
+                state=state,
+                site=site,
+                number=number,
+            )
         for kind in WorkKind:
             # Not in this quarter of an hour, nor in the one before: the pace of the workers is
             # everybody's.

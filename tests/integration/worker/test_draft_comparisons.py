@@ -205,6 +205,26 @@ def test_nobody_sees_a_comparison_of_another_site(again):
                 draft_comparisons.read_record(session, ids["P3"])
 
 
+def test_a_table_is_of_the_sites_that_the_studies_had_when_they_were_compared(again, monkeypatch):
+    south = make_site("south")
+    run_sql("UPDATE studies SET site_id = :south WHERE patient_id <> 'P3'", south=south)
+    comparing.compare_drafts()
+    run_sql("UPDATE studies SET site_id = :south", south=south)
+    monkeypatch.setattr(draft_comparisons, "FOLD_ABOVE", 0)
+    for _ in range(2):
+        assert read_table().compared == 3
+        for shown, number, pneumothorax in (([south], 2, 1), ([DEFAULT_SITE_ID], 1, 0), ([], 0, 0)):
+            with site_scope.limited_to(shown), unit_of_work() as session:
+                table = draft_comparisons.read_table(session, PAIR)
+                assert table.compared == number
+                row = table.numbers.get("Pneumothorax", dict.fromkeys(Agreement, 0))
+                assert row[Agreement.FIRST] == pneumothorax
+                pairs = [("bundle", "B", number)] if number else []
+                assert draft_comparisons.list_pairs(session) == pairs
+        with unit_of_work() as session:
+            draft_comparisons.fold(session)
+
+
 def test_every_question_reads_an_index(database, data_dir):
     with unit_of_work() as session:
         fill(session, 8_000, WARNING)

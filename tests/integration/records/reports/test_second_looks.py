@@ -218,6 +218,37 @@ def test_nobody_is_shown_or_asked_what_is_of_another_site(archive):
         assert second_looks.ask_next(session) is None
 
 
+def numbers_of(*sites_shown):
+    """How many misses of reports are open and confirmed, and the reads of the week."""
+    with site_scope.limited_to(sites_shown or None), unit_of_work() as session:
+        numbers = second_looks.read_counts(session).numbers[REPORT]
+        budget = second_looks.read_budget(session)
+        return numbers[OPEN], numbers[CONFIRMED], budget.used, budget.left
+
+
+def test_counts_and_reads_are_of_ones_own_sites_and_follow_a_study(archive, setting, monkeypatch):
+    setting(second_look_reads=2)
+    monkeypatch.setattr(second_looks, "FOLD_ABOVE", 0)
+    north, south = make_site("north"), make_site("south")
+    for number, site in ((1, south), (2, north), (3, south)):
+        move(number, site)
+    assert numbers_of() == (3, 0, 0, 2)
+    assert numbers_of(south) == (2, 0, 0, None)
+    answer(ask()[1])  # P2, of north
+    assert numbers_of() == (2, 1, 1, 1)
+    assert numbers_of(north) == (0, 1, 1, None)
+    assert numbers_of(south) == (2, 0, 0, None)
+    move(2, south)
+    with unit_of_work() as session:
+        second_looks.fold_counts(session)
+    assert numbers_of(north) == (0, 0, 0, None)
+    assert numbers_of(south) == (2, 1, 1, None)
+    answer(ask()[1])
+    # That all is used up is told to everybody, and not by whom.
+    assert numbers_of(north) == (0, 0, 0, 0)
+    assert numbers_of(south, north) == numbers_of(south) == (1, 2, 2, 0)
+
+
 def limited(ask_for, sites_shown):
     def ask_limited():
         with site_scope.limited_to(sites_shown):
@@ -239,7 +270,7 @@ VALUES ('HL7|RIS|report|1', 'HL7', 'RIS', 'FINAL', '', '', '{}', '', '', 'P', ''
     '', '', '', '', '', '', 'Clear.', '');
 
 INSERT INTO discrepancies (side, study_id, draft_id, report_id, campaign_id, observation, certainty,
-    said, state, read_at)
+    said, state, site_id, read_at)
 SELECT CASE WHEN n % 3 = 0 THEN 'MISS_OF_MODEL' ELSE 'MISS_OF_REPORT' END, drafts.study_id,
     drafts.id, (SELECT id FROM received_reports),
     CASE WHEN n % 2 = 0 THEN '00000000-0000-0000-0000-00000000000a'::uuid END,
@@ -247,19 +278,21 @@ SELECT CASE WHEN n % 3 = 0 THEN 'MISS_OF_MODEL' ELSE 'MISS_OF_REPORT' END, draft
     'Lung Lesion'] || ARRAY(SELECT 'finding ' || m FROM generate_series(7, 15) m))[n],
     random(), 'blank',
     CASE WHEN n % 3 = 1 AND n < 8 THEN 'DENIED' ELSE 'OPEN' END,
+    (SELECT id FROM sites),
     CASE WHEN n % 3 = 1 AND n < 8 THEN now() - make_interval(mins => n) END
 FROM drafts CROSS JOIN generate_series(1, 15) n;
 
-INSERT INTO discrepancies (side, study_id, draft_id, report_id, observation, certainty, said)
-SELECT 'MISS_OF_REPORT', study_id, draft_id, report_id, 'new', 0.5, 'blank'
+INSERT INTO discrepancies (side, study_id, draft_id, report_id, observation, certainty, said,
+    site_id)
+SELECT 'MISS_OF_REPORT', study_id, draft_id, report_id, 'new', 0.5, 'blank', site_id
 FROM discrepancies LIMIT 20;
 
 INSERT INTO final_comparisons (study_id, draft_id, report_id, distances, observations, counted)
 SELECT study_id, id, (SELECT id FROM received_reports), '{}', '{}',
     '{"campaign": null, "said": [], "missed": []}' FROM drafts;
 
-INSERT INTO model_error_tallies (campaign_id, observation, counted, number)
-SELECT gen_random_uuid(), 'Edema', 'SAID', n FROM generate_series(1, 3000) n;
+INSERT INTO model_error_tallies (campaign_id, observation, counted, site_id, number)
+SELECT gen_random_uuid(), 'Edema', 'SAID', sites.id, n FROM sites, generate_series(1, 3000) n;
 """
 
 
