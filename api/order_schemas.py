@@ -24,6 +24,7 @@ from records.orders.order import OrderAction, ReceivedOrder
 from records.orders.order import OrderText as ReceivedOrderText
 from records.orders.receiving import OrderOutcome
 from records.states import (
+    ChangeOrigin,
     MatchState,
     OrderChangeKind,
     OrderStatus,
@@ -252,14 +253,15 @@ class OrderPage(BaseModel):
 class OrderChange(BaseModel):
     """A line of an order's history. message: our id of the message that brought it.
 
-    old_values, new_values: the fields that changed, by their names.
+    origin, sender: the interface and the system whose message changed it; of PERSON, who moved it
+    with its study to another site. old_values, new_values: the fields that changed, by their names.
     """
 
     model_config = ConfigDict(from_attributes=True)
 
     at: dt.datetime
     kind: OrderChangeKind
-    origin: Origin
+    origin: ChangeOrigin
     sender: str
     message_id: uuid.UUID | None
     old_values: dict[str, Any]

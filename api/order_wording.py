@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from records.database.order_tables import OrderChange
-from records.states import MatchState, OrderTextSource, Origin, Priority
+from records.states import ChangeOrigin, MatchState, OrderTextSource, Origin, Priority
 
 ORIGIN_LABELS: dict[Origin, str] = {
     Origin.HL7: "HL7",
@@ -17,6 +17,12 @@ ORIGIN_LABELS: dict[Origin, str] = {
     Origin.FILE: "file",
 }
 """By which interface something came."""
+
+CHANGE_ORIGIN_LABELS: dict[ChangeOrigin, str] = {
+    **{ChangeOrigin(origin): label for origin, label in ORIGIN_LABELS.items()},
+    ChangeOrigin.PERSON: "a person here",
+}
+"""What changed an order."""
 
 TEXT_LABELS: dict[OrderTextSource, str] = {
     OrderTextSource.REASON: "Reason",

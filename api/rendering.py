@@ -18,6 +18,7 @@ from api.access.cookies import FORM_FIELD
 from api.access.table import explain, find_row, home_of, may_open
 from api.access.visitor import current_visitor
 from api.order_wording import (
+    CHANGE_ORIGIN_LABELS,
     FIELD_LABELS,
     MATCH_SENTENCES,
     ORIGIN_LABELS,
@@ -224,6 +225,7 @@ _TEMPLATES.globals |= {
     "FIELD_LABELS": FIELD_LABELS,
     "MATCH_SENTENCES": MATCH_SENTENCES,
     "ORIGIN_LABELS": ORIGIN_LABELS,
+    "CHANGE_ORIGIN_LABELS": CHANGE_ORIGIN_LABELS,
     "PATIENT_LABELS": PATIENT_LABELS,
     "TEXT_LABELS": TEXT_LABELS,
     "WARNING": WARNING,

@@ -22,7 +22,7 @@ from records.orders import effects, matching
 from records.orders.receiving import note_change
 from records.patient_rows import locked_reports
 from records.reports.reading import list_by_study
-from records.states import MatchState, OrderChangeKind, Origin, SiteBasis
+from records.states import ChangeOrigin, MatchState, OrderChangeKind, SiteBasis
 from records.workflow import sites, study_sites
 from records.workflow.site_scope import shows
 from records.workflow.study_lookup import study_keys
@@ -107,7 +107,7 @@ def move_study(
             session,
             order,
             OrderChangeKind.CHANGED,
-            Origin.REST,
+            ChangeOrigin.PERSON,
             by,
             None,
             before,

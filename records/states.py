@@ -591,6 +591,18 @@ class Origin(StrEnum):
     FILE = "FILE"  # a file that a person imported
 
 
+class ChangeOrigin(StrEnum):
+    """What changed an order: a message of another system, by its interface, or a person here."""
+
+    HL7 = Origin.HL7.value
+    FHIR = Origin.FHIR.value
+    WORKLIST = Origin.WORKLIST.value
+    DICOM = Origin.DICOM.value
+    REST = Origin.REST.value
+    FILE = Origin.FILE.value
+    PERSON = "PERSON"  # who moved the order with its study to another site
+
+
 class OrderStatus(StrEnum):
     """What is known of an order."""
 

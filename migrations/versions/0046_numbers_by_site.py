@@ -1,5 +1,7 @@
 """Work of the nights, discrepancies, errors of the model and comparisons are counted by site.
 
+The history of an order tells when a person moved it to another site.
+
 Revision ID: 0046
 Revises: 0045
 """
@@ -132,6 +134,15 @@ UPDATE final_comparisons SET counted = counted || '{"site": "UNKNOWN_SITE_ID"}'
 WHERE counted IS NOT NULL;
 """.replace("UNKNOWN_SITE_ID", UNKNOWN_SITE_ID)
 
+ORIGINS = "'HL7', 'FHIR', 'WORKLIST', 'DICOM', 'REST', 'FILE'"
+
+# A line of a history is never changed but here: the older version knows no such origin.
+MOVES_BEFORE = """
+ALTER TABLE order_changes DISABLE TRIGGER USER;
+UPDATE order_changes SET origin = 'REST' WHERE origin = 'PERSON';
+ALTER TABLE order_changes ENABLE TRIGGER USER;
+"""
+
 TEXT_TALLIES = ("model_error_tallies", "draft_comparison_tallies")
 
 
@@ -141,7 +152,14 @@ def only_site() -> str | None:
     return str(ids[0]) if len(ids) == 1 else None
 
 
+def _constrain_origin(origins: str) -> None:
+    name = op.f("ck_order_changes_origin_known")
+    op.drop_constraint(name, "order_changes")
+    op.create_check_constraint(name, "order_changes", f"origin IN ({origins})")
+
+
 def upgrade() -> None:
+    _constrain_origin(f"{ORIGINS}, 'PERSON'")
     only = only_site()
     site_of_old = only or UNKNOWN_SITE_ID
     for table in (*WORK_TABLES, *TEXT_TALLIES):
@@ -160,6 +178,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute(MOVES_BEFORE)
+    _constrain_origin(ORIGINS)
     op.execute("DROP TRIGGER studies_move_discrepancies ON studies")
     op.execute("DROP TRIGGER discrepancies_set_site ON discrepancies")
     op.execute("DROP FUNCTION move_discrepancies()")

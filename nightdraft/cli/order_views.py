@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from records.errors import NotFound
-from records.states import MatchState, OrderTextSource, Origin
+from records.states import ChangeOrigin, MatchState, OrderTextSource, Origin
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -116,7 +116,9 @@ def render_order(record: OrderRecord) -> RenderableType:
             f"{name}: {old or '(nothing)'} -> {new or '(nothing)'}"
             for name, old, new in describe_change(change, record.site_codes)
         ]
-        sender = f"by {ORIGIN_LABELS[Origin(change.origin)]} from {change.sender}"
+        is_person = change.origin == ChangeOrigin.PERSON
+        interface = "" if is_person else f"{ORIGIN_LABELS[Origin(change.origin)]} from "
+        sender = f"by {interface}{change.sender}"
         history.add_row(
             Text(_local(change.at), style="dim"),
             change.kind,

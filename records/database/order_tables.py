@@ -26,6 +26,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from records.database.base import Base, id_column, vocabulary_check
 from records.database.tables import DEFAULT_SITE_ID
 from records.states import (
+    ChangeOrigin,
     MatchState,
     MessageOutcome,
     OrderChangeKind,
@@ -104,7 +105,7 @@ class OrderChange(Base):
     __tablename__ = "order_changes"
     __table_args__ = (
         vocabulary_check("kind", OrderChangeKind),
-        vocabulary_check("origin", Origin),
+        vocabulary_check("origin", ChangeOrigin),
         Index("ix_order_changes_order_id", "order_id", "id"),
         # What a message brought.
         Index("ix_order_changes_message_id", "message_id"),
@@ -115,7 +116,7 @@ class OrderChange(Base):
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
     kind: Mapped[str]
     origin: Mapped[str]
-    sender: Mapped[str]
+    sender: Mapped[str]  # of a PERSON the name
     message_id: Mapped[uuid.UUID | None]  # of received_messages
     old_values: Mapped[dict[str, Any]]  # columns of orders that changed, as they were
     new_values: Mapped[dict[str, Any]]

@@ -20,7 +20,7 @@ from records.orders import effects, matching
 from records.orders.identities import order_number_keys, resolve_identities
 from records.orders.order import OrderAction, ReceivedOrder
 from records.received_text import clean_line
-from records.states import OrderChangeKind, OrderStatus, Origin
+from records.states import ChangeOrigin, OrderChangeKind, OrderStatus, Origin
 from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.patient_aliases import resolve_columns
 from records.workflow.site_scope import shows
@@ -365,7 +365,7 @@ def note_change(
     session: Session,
     order: Order,
     kind: OrderChangeKind,
-    origin: Origin,
+    origin: Origin | ChangeOrigin,
     sender: str,
     message_id: uuid.UUID | None,
     old: dict[str, Any],

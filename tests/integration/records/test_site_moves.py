@@ -2,14 +2,21 @@
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from starlette.testclient import TestClient
+from typer.testing import CliRunner
 
+import migrations
+from api.app import make_app
+from nightdraft.cli.main import app
 from records import site_moves
 from records.actors import Actor, acting_as
 from records.database.order_tables import StudyOrder
-from records.database.session import unit_of_work
+from records.database.session import engine, unit_of_work
 from records.database.tables import Event, Study
 from records.errors import NotAllowed, NotFound
 from records.reports import reading
+from records.settings import settings
 from records.states import ActorKind, EventKind, MatchState, SiteBasis
 from records.workflow import site_scope, worklist
 from tests.support.accounts import run_sql
@@ -22,6 +29,12 @@ from tests.support.two_sites import NORTH_AE, NORTH_RIS, make_north, make_site, 
 @pytest.fixture
 def north(database, data_dir):
     return make_north()
+
+
+@pytest.fixture
+def client(north):
+    with TestClient(make_app(settings()), base_url="http://localhost") as client:
+        yield client
 
 
 @pytest.fixture
@@ -68,9 +81,37 @@ def test_a_study_moves_with_its_orders_reports_and_numbers(north, south):
     )
     # The trail shows what people did to studies.
     assert (event.actor_kind, event.actor_name) == (ActorKind.COMMAND, "ada")
+    # The order's history says that a person moved it, and who.
+    (change,) = run_sql(
+        "SELECT origin, sender, old_values, new_values FROM order_changes WHERE kind = 'CHANGED'"
+    )
+    assert change == ("PERSON", "ada", {"site_id": str(north)}, {"site_id": str(south)})
     # The next message of the order finds it there, and asks nobody.
     receive(sender=NORTH_RIS, procedure="CR THORAX")
     assert states() == [MatchState.MATCHED]
+
+
+def test_a_move_in_an_orders_history_is_a_persons_everywhere(north, south, client):
+    (study,) = complete(new_instance(calling_ae=NORTH_AE))
+    order = receive(sender=NORTH_RIS).order_id
+    move(study)
+    page = client.get(f"/orders/{order}").text
+    assert "a person here <small>ada</small>" in page
+    placed, moved = client.get(f"/api/orders/{order}").json()["changes"]
+    assert (placed["origin"], placed["sender"]) == ("HL7", NORTH_RIS)
+    assert (moved["origin"], moved["sender"]) == ("PERSON", "ada")
+    shown = CliRunner().invoke(app, ["orders", "show", str(order)])
+    assert shown.exit_code == 0, shown.output
+    assert "Belongs to site: north -> south; by ada" in " ".join(shown.output.split())
+    # The version before knows no persons there, and keeps the line.
+    migrations.downgrade(engine(), "0045")
+    assert run_sql("SELECT origin, sender FROM order_changes ORDER BY id") == [
+        ("HL7", NORTH_RIS),
+        ("REST", "ada"),
+    ]
+    with pytest.raises(IntegrityError):
+        run_sql("DELETE FROM order_changes")
+    migrations.upgrade(engine())
 
 
 def test_an_order_for_studies_of_both_sites_stays_and_counts(north, south):
