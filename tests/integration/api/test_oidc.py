@@ -425,6 +425,7 @@ def test_while_the_provider_is_away_nothing_changes(browser, provider):
         assert answer.status_code == 503
         assert "Hospital does not answer" in answer.text
         assert "/login?local=1" in answer.text
+        assert "<code>nightdraft doctor</code>" in answer.text
     assert client.get("/").status_code == 200  # who is logged in stays so
     assert ("LOGIN", "FAILED") in [line[:2] for line in details()]
     local = browser()
@@ -606,6 +607,8 @@ def test_a_logout_leads_to_that_of_the_provider(browser, provider):
     answer = client.post("/logout", data={"form_token": form_token(client)})
     address = leads_to(answer).replace("&amp;", "&")
     assert sessions_open() == 0
+    assert "Ada Lovelace" not in answer.text  # nor is there a head with what a person may open
+    assert 'action="/logout"' not in answer.text
     sent = dict(parse_qsl(urlsplit(address).query))
     assert sent == {
         "client_id": CLIENT,
