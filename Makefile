@@ -11,6 +11,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Where it is set, each of the thousand processes of the tests compiles every module again.
+export PYTHONDONTWRITEBYTECODE =
 CHECKED := records intake worker api model training nightdraft migrations tools examples tests
 
 .PHONY: help
@@ -53,11 +55,13 @@ $(VENV)/.ready-to-test: $(VENV)/.ready-to-run
 demo: $(VENV)/.ready-to-run ## Two dozen studies that meet every end, before your eyes; Ctrl-C ends it
 	@$(BIN)/nightdraft demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(FILMS),--films "$(FILMS)")
 
-# Each worker has servers of its own, and one thread for the model: make test WORKERS=4 on more cores.
-WORKERS ?= 2
+# Each worker has servers of its own, and one thread for the model. There is one worker more than
+# cores, for many tests wait. Files come in the order of testpaths, the longest first: xdist would
+# end with the files of fewest tests, which take longest.
+WORKERS ?= $(shell echo $$(($$(nproc) + 1)))
 .PHONY: test
 test: $(VENV)/.ready-to-test lint-code ## Set up, then pass every check and test
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # No server, no training, no browser: what to run before each commit. Under two minutes on two cores.
 .PHONY: test-fast

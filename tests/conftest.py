@@ -33,6 +33,8 @@ from records.settings import settings
 from tests.support.byte_proxy import ByteProxy
 
 _TEMPLATE = "template_migrated"
+_MEMORY = Path("/dev/shm")
+_MEMORY_NEEDED = 4 << 30
 _numbers = itertools.count(1)
 
 
@@ -114,14 +116,16 @@ def setting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Callable[[], Path]]:
-    """Makes folders under /tmp that PostgreSQL's user may pass through; removed at the end.
+    """Makes folders that PostgreSQL's user may pass through; removed at the end.
 
-    pytest's own folders are closed to other users, and too deep for a Unix socket.
+    pytest's own folders are closed to other users, and too deep for a Unix socket. They are in
+    memory where there is enough: most of the time to make a database goes into its 800 files.
     """
     folders: list[Path] = []
+    parent = _MEMORY if _is_roomy(_MEMORY) else None
 
     def make() -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="nightdraft-test-"))
+        folder = Path(tempfile.mkdtemp(prefix="nightdraft-test-", dir=parent))
         folder.chmod(0o711)
         folders.append(folder)
         return folder
@@ -207,12 +211,16 @@ def free_port() -> int:
     return any_free_port()
 
 
+def _is_roomy(folder: Path) -> bool:
+    return folder.is_dir() and shutil.disk_usage(folder).free > _MEMORY_NEEDED
+
+
 def _database(
     servers: EmbeddedServers, setting: Callable[..., None], template: str
 ) -> Iterator[str]:
     servers.restart_dead()
     name = f"test_{next(_numbers)}"
-    _run_sql(servers, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    _run_sql(servers, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
     url = _url(servers, name)
     setting(database_url=url)
     yield url

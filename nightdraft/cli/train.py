@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from model.support.predicted import PREDICTED
 from nightdraft.cli.json_output import print_json, progress_line, write_figures
 from nightdraft.cli.options import apply_options, setting_option
 from nightdraft.cli.renamed_options import RenamingCommand
@@ -121,6 +120,8 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         **_: Any,  # the fields of TrainOptions, read from the context
     ) -> None:
         require_training("`nightdraft train`")
+        from model.support.predicted import PREDICTED
+
         if json and not dry_run:
             raise SettingsError("--json is for --dry-run: leave it out, or give both")
         options = resolve_options(context, config, set or ())

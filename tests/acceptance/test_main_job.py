@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -15,7 +15,7 @@ import psutil
 import pydicom
 import pytest
 
-from records.states import WARNING
+from records.states import ENDED, WARNING
 from tests.support.station import Station, running_station
 from tests.support.waiting import eventually
 from training.corpus.phantoms_dicom import write_phantoms
@@ -126,24 +126,41 @@ CHEST = {
 """How the study of each chest image among the samples ends, and why."""
 
 
+def copy_as_new_studies(folder: Path, target: Path) -> None:
+    """Copy DICOM files byte for byte, but for the last digit of their UIDs, which is another."""
+    for path in sorted(folder.rglob("*.dcm")):
+        content = path.read_bytes()
+        ds = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+        for uid in (ds.StudyInstanceUID, ds.SOPInstanceUID):
+            last = str((int(uid[-1]) + 1) % 10)
+            content = content.replace(uid.encode(), f"{uid[:-1]}{last}".encode())
+        (target / path.name).write_bytes(content)
+
+
 @pytest.mark.parametrize("program", ["storescu", "dcmsend"])
 def test_real_chest_images_end_drafted_or_with_the_right_reason(
-    samples: Path, short_folder: Callable[[], Path], tmp_path: Path, program: str
+    samples: Path, station: Station, tmp_path: Path, program: str
 ):
-    """Each sender has a station of its own, so that each really delivers every file."""
     folder = samples / "dicom/chest"
-    with running_station(short_folder(), BUNDLE="demo") as fresh:
-        if program == "storescu":
-            profile = tmp_path / "contexts.cfg"
-            profile.write_text(association_profile(folder))
-            send(fresh, "storescu", "-xf", str(profile), "Films", "+sd", "+r", str(folder))
-        else:
-            send(fresh, "dcmsend", "--no-halt", "+sd", "+r", str(folder))
-        expected = {uid_of(folder / name): end for name, end in CHEST.items()}
-        assert set(expected) == uids(folder)
-        eventually(lambda: set(fresh.rows()) == set(expected), 60)
-        eventually(lambda: fresh.all_ended(len(expected)), 120)
-        assert fresh.rows() == expected
+    if program == "storescu":
+        profile = tmp_path / "contexts.cfg"
+        profile.write_text(association_profile(folder))
+        send(station, "storescu", "-xf", str(profile), "Films", "+sd", "+r", str(folder))
+    else:
+        copies = tmp_path / "copies"
+        copies.mkdir()
+        # What another sender delivered is not delivered again.
+        copy_as_new_studies(folder, copies)
+        folder = copies
+        send(station, "dcmsend", "--no-halt", "+sd", "+r", str(folder))
+    expected = {uid_of(folder / name): end for name, end in CHEST.items()}
+    assert set(expected) == uids(folder)
+    eventually(lambda: rows_of(station, expected) == expected, 120)
+
+
+def rows_of(station: Station, wanted: Collection[str]) -> dict[str, tuple[str, str]]:
+    """State and reason of these studies, as far as they are there."""
+    return {uid: row for uid, row in station.rows().items() if uid in wanted}
 
 
 NOT_TAKEN = {
@@ -158,32 +175,36 @@ NOT_TAKEN = {
 """For each sample that the listener does not take, what the sender reports."""
 
 
-def test_every_sample_gets_a_visible_end(samples: Path, short_folder: Callable[[], Path]):
+def test_every_sample_gets_a_visible_end(samples: Path, station: Station):
     folder = samples / "dicom"
     files = [path for path in folder.rglob("*") if path.is_file()]
-    with running_station(short_folder(), BUNDLE="demo") as fresh:
-        lines = fresh.run("send", str(folder), "--port", str(fresh.port)).stdout.splitlines()
-        accepted_uids = {uid_of(path) for path in files if path.name not in NOT_TAKEN}
-        eventually(lambda: fresh.all_ended(len(accepted_uids)), 180)
-        rows = fresh.rows()
-        assert set(rows) == accepted_uids  # no study vanished
-        ends = {path.name: rows[uid_of(path)] for path in files if path.name not in NOT_TAKEN}
-        assert {name: ends[name] for name in CHEST} == CHEST
-        radiographs = [path.name for path in (folder / "radiograph_other").iterdir()]
-        assert {ends[name] for name in radiographs} == {("SKIPPED", "not_chest")}
-        # All others are no radiographs and are skipped, also two different ones under one UID.
-        other_ends = {end for name, end in ends.items() if name not in {*CHEST, *radiographs}}
-        assert other_ends == {("SKIPPED", "no_films")}
-        details = [row[0] for row in fresh.query("SELECT detail FROM draft_requests")]
-        assert all(len(detail) > 20 for detail in details if detail)
-        for name, reason in NOT_TAKEN.items():
-            assert any(name in line and reason in line for line in lines), name
-        refused = fresh.query("SELECT sentence FROM refusals")
-        assert refused
-        assert all(len(sentence) > 10 for (sentence,) in refused)
-        # No part crashed.
-        assert all(psutil.pid_exists(pid) for pid in fresh.parts().values())
-        assert "Traceback" not in fresh.logs()
+    taken = {path.name: uid_of(path) for path in files if path.name not in NOT_TAKEN}
+    ended = {state.value for state in ENDED} | {"HELD"}
+    lines = station.run("send", str(folder), "--port", str(station.port)).stdout.splitlines()
+
+    def all_have_ended() -> bool:
+        rows = rows_of(station, taken.values())
+        return set(rows) == set(taken.values()) and {state for state, _ in rows.values()} <= ended
+
+    eventually(all_have_ended, 180)  # no study vanished
+    rows = station.rows()
+    ends = {name: rows[uid] for name, uid in taken.items()}
+    assert {name: ends[name] for name in CHEST} == CHEST
+    radiographs = [path.name for path in (folder / "radiograph_other").iterdir()]
+    assert {ends[name] for name in radiographs} == {("SKIPPED", "not_chest")}
+    # All others are no radiographs and are skipped, also two different ones under one UID.
+    other_ends = {end for name, end in ends.items() if name not in {*CHEST, *radiographs}}
+    assert other_ends == {("SKIPPED", "no_films")}
+    details = [row[0] for row in station.query("SELECT detail FROM draft_requests")]
+    assert all(len(detail) > 20 for detail in details if detail)
+    for name, reason in NOT_TAKEN.items():
+        assert any(name in line and reason in line for line in lines), name
+    refused = station.query("SELECT sentence FROM refusals")
+    assert refused
+    assert all(len(sentence) > 10 for (sentence,) in refused)
+    # No part crashed.
+    assert all(psutil.pid_exists(pid) for pid in station.parts().values())
+    assert "Traceback" not in station.logs()
 
 
 def log_lines(station: Station) -> list[dict[str, object]]:

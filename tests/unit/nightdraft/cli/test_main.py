@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -150,3 +152,10 @@ def test_a_shell_completes_commands_options_and_values(typed: str, completed: se
     }
     answer = CliRunner().invoke(app, [], prog_name="nightdraft", env=request)
     assert set(answer.stdout.split()) == completed
+
+
+def test_a_command_begins_without_what_only_parts_need() -> None:
+    heavy = ("numpy", "sqlalchemy", "fastapi", "celery", "pydicom", "torch")
+    code = f"import sys, nightdraft.cli.main; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,49 @@
+"""What reports from elsewhere do to drafts."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from records.settings.forms import ADVANCED, EVERYDAY
+
+
+class ReportSettings(BaseModel):
+    """Settings of reports from elsewhere."""
+
+    draft_reported_studies: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether a study is drafted although a final report of it came from elsewhere. "
+        "Where it is not, the final also ends a draft that is not signed. Set it for an archive "
+        "whose studies all have reports.",
+    )
+    report_training_consent: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether final reports from elsewhere may be trained on, together with the "
+        "films that were drafted here. Where it is off, only those that were sent with consent "
+        "may. Whose consent that takes, and under which law, is for the site to decide.",
+    )
+    redraft_on_prior_report: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether a study that is drafted and not reviewed is drafted again where a "
+        "report of the patient comes or changes that may be its prior report. One that is not "
+        "drafted yet always gets the newest.",
+    )
+    second_look_reads: int = Field(
+        json_schema_extra=EVERYDAY,
+        default=50,
+        ge=0,
+        le=100_000,
+        description="How many second looks at films are asked for in a week, from Monday on, where "
+        "a draft and the final report differ ([second look](../use/second-look.md)). 0: none.",
+    )
+    second_look_controls: float = Field(
+        json_schema_extra=ADVANCED,
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of second looks that ask about a finding of the report that the draft "
+        "does not have. Where it is 0, a reader knows that each question comes from the model.",
+    )
