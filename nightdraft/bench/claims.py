@@ -54,11 +54,29 @@ _PREPARE_AT_ONCE, _DRAFT_AT_ONCE = 8, 16
 _REST_SECONDS = 0.5
 _LOG_SECONDS = 30.0
 
+_SHOWN = 8  # indexes
+
+_PATIENCE = dict.fromkeys(
+    ("database_statement_seconds", "database_lock_seconds", "database_idle_seconds"), "600"
+)
+"""Fetching threads claim one after the other, and each waits for those before it.
+
+On a machine that stands still for seconds this takes longer than the usual limits. `retrieve` tries
+again then; here the bytes count and not the time, so that nothing need be given up.
+"""
+
 _SIZES = text(
     """
     SELECT relname, n_live_tup, n_tup_upd, n_tup_hot_upd, autovacuum_count,
         pg_table_size(relid) / 1e6, pg_indexes_size(relid) / 1e6
     FROM pg_stat_user_tables WHERE schemaname = 'public' ORDER BY relname
+    """
+)
+
+_INDEX_SIZES = text(
+    """
+    SELECT relname, indexrelname, pg_relation_size(indexrelid) / 1e6
+    FROM pg_stat_user_indexes WHERE schemaname = 'public' ORDER BY indexrelname
     """
 )
 
@@ -77,7 +95,7 @@ def measure(claims: int, log: Callable[[str], None]) -> dict[str, Any]:
         PartError: PostgreSQL does not start.
     """
     number = -(-claims // CLAIMS_A_STUDY)
-    with fresh_database(durable=False):
+    with fresh_database(durable=False, **_PATIENCE):
         started = time.perf_counter()
         _Run(number, log).run()
         seconds = time.perf_counter() - started
@@ -91,6 +109,10 @@ def measure(claims: int, log: Callable[[str], None]) -> dict[str, Any]:
             **size,
             "packed_mb": after[name]["mb"],
             "packed_index_mb": after[name]["index_mb"],
+            "indexes": {
+                index: {"mb": mb, "packed_mb": after[name]["indexes"][index]}
+                for index, mb in size["indexes"].items()
+            },
         }
         for name, size in before.items()
     }
@@ -125,7 +147,7 @@ def total(measured: dict[str, Any]) -> dict[str, float]:
 
 
 def render(measured: dict[str, Any]) -> RenderableType:
-    """The measurements as a table, the largest first."""
+    """The measurements as a table, the largest first, and the indexes with most gaps."""
     table = Table(box=None, header_style="bold")
     table.add_column("table")
     for column in (
@@ -146,6 +168,12 @@ def render(measured: dict[str, Any]) -> RenderableType:
             style="yellow" if missed else "",
         )  # fmt: skip
     sums = total(measured)
+    swollen = Table(box=None, header_style="bold")
+    swollen.add_column("index with gaps")
+    swollen.add_column("MB", justify="right")
+    swollen.add_column("packed", justify="right")
+    for name, size in _swollen_indexes(measured):
+        swollen.add_row(name, f"{size['mb']:.1f}", f"{size['packed_mb']:.1f}")
     table.add_row("all", "", *_megabytes(sums), f"{ratio(sums):.2f}", "", "", style="bold")
     pace = measured["claims"] / measured["seconds"]
     return Group(
@@ -155,7 +183,15 @@ def render(measured: dict[str, Any]) -> RenderableType:
             f"more than {SMALL_MB:.0f} MB that is more than {GOAL} times as large)."
         ),
         table,
+        swollen,
     )
+
+
+def _swollen_indexes(measured: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """The few indexes that are larger than they need be by most, the worst first."""
+    indexes = [line for table in measured["tables"].values() for line in table["indexes"].items()]
+    wasted = sorted(indexes, key=lambda line: line[1]["packed_mb"] - line[1]["mb"])
+    return [(name, size) for name, size in wasted if size["mb"] > GOAL * size["packed_mb"]][:_SHOWN]
 
 
 def _megabytes(size: dict[str, float]) -> list[str]:
@@ -274,6 +310,9 @@ def _create(uids: list[str]) -> None:
 
 def _read_sizes() -> dict[str, dict[str, Any]]:
     with unit_of_work() as session:
+        indexes: dict[str, dict[str, float]] = {}
+        for table, index, size in session.execute(_INDEX_SIZES):
+            indexes.setdefault(table, {})[index] = round(float(size), 3)
         return {
             name: {
                 "live_rows": int(live),
@@ -281,9 +320,10 @@ def _read_sizes() -> dict[str, dict[str, Any]]:
                 "hot_updates": int(hot),
                 "autovacuums": int(vacuums),
                 "mb": round(float(size), 3),
-                "index_mb": round(float(indexes), 3),
+                "index_mb": round(float(all_indexes), 3),
+                "indexes": indexes.get(name, {}),
             }
-            for name, live, updates, hot, vacuums, size, indexes in session.execute(_SIZES)
+            for name, live, updates, hot, vacuums, size, all_indexes in session.execute(_SIZES)
         }
 
 

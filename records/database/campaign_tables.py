@@ -162,8 +162,15 @@ class CampaignStudy(Base):
             "study_id",
             postgresql_where=text("study_id IS NOT NULL"),
         ),
-        # The lists of a campaign: by state, and by the reason of an end.
-        Index("ix_campaign_studies_state", "campaign_id", "state", "id"),
+        # The lists of a campaign: by state, and by the reason of an end. The few under way have
+        # their own index above: here each would come and go twice.
+        Index(
+            "ix_campaign_studies_state",
+            "campaign_id",
+            "state",
+            "id",
+            postgresql_where=text("state NOT IN ('PULLING', 'IN_WORK')"),
+        ),
         Index(
             "ix_campaign_studies_reason",
             "campaign_id",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -247,3 +248,15 @@ def database_time(session: Session) -> dt.datetime:
     """The database's clock; reading it also checks that the database answers."""
     now: dt.datetime = session.execute(select(func.clock_timestamp())).scalar_one()
     return now
+
+
+def new_id(session: Session) -> uuid.UUID:
+    """An id as the tables make it by default, for a row that another one names before it is there.
+
+    It grows with time where the server can do that (PostgreSQL 18).
+    """
+    version = session.connection().dialect.server_version_info or (0,)
+    id_: uuid.UUID = session.execute(
+        select(func.uuidv7() if version >= (18,) else func.gen_random_uuid())
+    ).scalar_one()
+    return id_

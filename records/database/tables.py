@@ -100,10 +100,11 @@ class Study(Base):
     __table_args__ = (
         vocabulary_check("state", StudyState),
         vocabulary_check("site_basis", SiteBasis),
-        # The sweep looks for quiet studies every few seconds.
+        # The sweep looks for quiet studies every few seconds, among all of these. The time of the
+        # last film is in no index: each film would write the study anew into all of them.
         Index(
             "ix_studies_receiving",
-            "last_received_at",
+            "id",
             postgresql_where=text("state = 'RECEIVING'"),
         ),
         # The list of all studies.
@@ -181,9 +182,10 @@ class Study(Base):
         ForeignKey("sites.id"), server_default=text(f"'{DEFAULT_SITE_ID}'::uuid")
     )
     site_basis: Mapped[str] = mapped_column(server_default=SiteBasis.DEFAULT)
-    # The newest primary request, so that a worklist needs no search for it.
+    # The newest primary request, so that a worklist needs no search for it. It may be named before
+    # it is there: a study is closed and gets its request by one UPDATE.
     request_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("draft_requests.id", use_alter=True)
+        ForeignKey("draft_requests.id", use_alter=True, deferrable=True, initially="DEFERRED")
     )
 
 
@@ -381,13 +383,17 @@ class DraftRequest(Base):
             "not_before",
             postgresql_where=text("waits_for_order"),
         ),
-        # The few that failed among millions that did not.
-        Index("ix_draft_requests_state", "state"),
+        # The few that failed or were skipped among millions that did not, by their reasons.
+        Index(
+            "ix_draft_requests_retriable",
+            "state",
+            "reason",
+            postgresql_where=text("state IN ('FAILED', 'SKIPPED')"),
+        ),
         # Every request begins without one: those would only be entries that die.
         Index(
             "ix_draft_requests_draft_id", "draft_id", postgresql_where=text("draft_id IS NOT NULL")
         ),
-        Index("ix_draft_requests_failed", "reason", postgresql_where=text("state = 'FAILED'")),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -586,11 +592,41 @@ class WorklistEntry(Base):
 
     __tablename__ = "worklist_entries"
     __table_args__ = (
-        # Each list by priority and arrival, and its oldest study.
-        Index("ix_worklist_entries_state", "state", "priority", "arrived_at", "study_id"),
+        # Each list by priority and arrival, and its oldest study. The long list, at which most
+        # studies end, has an index of its own: it grows at its end and stays packed. In the other
+        # one entries come and go, and vacuum takes whole pages back.
+        Index(
+            "ix_worklist_entries_state",
+            "state",
+            "priority",
+            "arrived_at",
+            "study_id",
+            postgresql_where=text("state <> 'DRAFTED'"),
+        ),
+        Index(
+            "ix_worklist_entries_drafted",
+            "priority",
+            "arrived_at",
+            "study_id",
+            postgresql_where=text("state = 'DRAFTED'"),
+        ),
         # The same of one site.
         Index(
-            "ix_worklist_entries_site_id", "site_id", "state", "priority", "arrived_at", "study_id"
+            "ix_worklist_entries_site_id",
+            "site_id",
+            "state",
+            "priority",
+            "arrived_at",
+            "study_id",
+            postgresql_where=text("state <> 'DRAFTED'"),
+        ),
+        Index(
+            "ix_worklist_entries_site_id_drafted",
+            "site_id",
+            "priority",
+            "arrived_at",
+            "study_id",
+            postgresql_where=text("state = 'DRAFTED'"),
         ),
     )
 

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from records.database.session import new_id
 from records.database.tables import DraftRequest, Study
 from records.errors import NotAllowed
 from records.states import (
@@ -86,15 +87,22 @@ def create_request(
     Returns:
         The request's id.
     """
-    previous = session.execute(
-        select(DraftRequest.state, DraftRequest.reason, DraftRequest.detail).where(
-            DraftRequest.id == study.request_id
-        )
-    ).one_or_none()
-    if purpose is Purpose.PRIMARY:
-        detail = f"superseded by revision {study.revision}"
-        supersede(session, study.id, EndReason.LATE_IMAGES, detail)
+    request_id = new_id(session)
+    # What the caller changed of the study and its new request are one UPDATE: each leaves a dead
+    # version of the row behind, in every index.
+    with session.no_autoflush:
+        previous = session.execute(
+            select(DraftRequest.state, DraftRequest.reason, DraftRequest.detail).where(
+                DraftRequest.id == study.request_id
+            )
+        ).one_or_none()
+        if purpose is Purpose.PRIMARY:
+            detail = f"superseded by revision {study.revision}"
+            supersede(session, study.id, EndReason.LATE_IMAGES, detail)
+            study.request_id = request_id
+    session.flush()  # before the request, which is claimable where its study is complete
     request = DraftRequest(
+        id=request_id,
         study_id=study.id,
         revision=study.revision,
         purpose=purpose,
@@ -103,13 +111,14 @@ def create_request(
     )
     session.add(request)
     session.flush()
-    events.append_event(session, study.id, EventKind.REQUESTED, purpose, request.id)
-    if purpose is Purpose.PRIMARY:
-        study.request_id = request.id
-        session.flush()
-        if previous is not None and previous.state == RequestState.CANCELLED:
-            cancel(session, study.id, previous.detail, EndReason(previous.reason))
-    return request.id
+    events.append_event(session, study.id, EventKind.REQUESTED, purpose, request_id)
+    if (
+        purpose is Purpose.PRIMARY
+        and previous is not None
+        and previous.state == RequestState.CANCELLED
+    ):
+        cancel(session, study.id, previous.detail, EndReason(previous.reason))
+    return request_id
 
 
 def lock_open(session: Session, study_ids: Sequence[uuid.UUID]) -> None:

@@ -553,8 +553,9 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
     for study in closed:
         study.state = StudyState.COMPLETE
         study.completed_at = func.clock_timestamp()
-        events.append_event(session, study.id, EventKind.COMPLETE, f"revision {study.revision}")
-        requests.create_request(session, study)
+        with session.no_autoflush:  # written with its request, by one UPDATE
+            events.append_event(session, study.id, EventKind.COMPLETE, f"revision {study.revision}")
+            requests.create_request(session, study)
     session.flush()
     return [study.id for study in closed]
 

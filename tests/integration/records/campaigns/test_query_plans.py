@@ -199,6 +199,8 @@ def queries(made):
         "all studies from the middle": listed(after=STUDIES // 2),
         "waiting studies": listed(state=state.WAITING),
         "missing studies": listed(state=state.MISSING),
+        "studies under way": lambda s: (pull(s, made), listed(state=state.PULLING)(s)),
+        "drafted from the middle": listed(state=state.DRAFTED, after=STUDIES // 2),
         "missing from the middle": listed(state=state.MISSING, after=STUDIES // 2),
         "one reason": listed(state=state.MISSING, reason="OFFLINE"),
         "no such reason": listed(state=state.SKIPPED, reason="ALREADY_FINAL"),

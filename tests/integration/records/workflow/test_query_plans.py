@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 
 import pytest
@@ -13,8 +14,8 @@ from nightdraft.bench.growth_operations import list_operations
 from nightdraft.bench.operation import Operation
 from records.database.session import engine, unit_of_work
 from records.database.tables import DEFAULT_SITE_ID
-from records.states import WARNING
-from records.workflow import doubted_priorities, site_scope
+from records.states import WARNING, FailReason, VisibleState
+from records.workflow import doubted_priorities, requests, site_scope, worklist
 from tests.support.query_plans import explained, nodes
 
 STUDIES = 20_000
@@ -83,6 +84,36 @@ def test_the_lists_of_one_site_have_their_indexes(filled_database):
     (prepared,) = [operation for operation in operations if operation.name == "worklist, PREPARED"]
     with site_scope.limited_to([DEFAULT_SITE_ID]):
         assert plan_faults(prepared)
+
+
+def retry_plan_faults():
+    with unit_of_work() as session, explained() as plans:
+        for reason in ("not_chest", FailReason.UNREADABLE, None):
+            requests.retry(session, reason=reason, limit=10)
+        session.rollback()
+    return [fault for _, plan in plans for fault in faults(plan)]
+
+
+def test_what_failed_or_was_skipped_is_retried_by_its_index(filled_database):
+    assert not retry_plan_faults()
+    with unit_of_work() as session:
+        session.execute(text("DROP INDEX ix_draft_requests_retriable"))
+    assert retry_plan_faults()
+
+
+def test_the_list_of_drafted_studies_has_an_index_of_its_own(filled_database):
+    for sites, index in (
+        (None, "ix_worklist_entries_drafted"),
+        ([DEFAULT_SITE_ID], "ix_worklist_entries_site_id_drafted"),
+    ):
+        with contextlib.ExitStack() as stack:
+            if sites is not None:
+                stack.enter_context(site_scope.limited_to(sites))
+            session = stack.enter_context(unit_of_work())
+            plans = stack.enter_context(explained())
+            worklist.read_page(session, state=VisibleState.DRAFTED)
+        used = {node.get("Index Name") for _, plan in plans for node in nodes(plan)}
+        assert {name for name in used if name and name.startswith("ix_worklist")} == {index}
 
 
 def test_doctor_finds_doubted_priorities_by_indexes(filled_database):

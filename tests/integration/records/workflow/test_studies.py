@@ -1,11 +1,13 @@
 """What arrived: repeats, conflicts, strangers, late images, and when a study is complete."""
 
 import threading
+import uuid
 
 import pytest
+from sqlalchemy import text
 
 from records.database.session import unit_of_work
-from records.errors import NotAllowed, NotFound
+from records.errors import NightdraftError, NotAllowed, NotFound
 from records.states import EventKind, HoldReason, InstanceState, Priority, VisibleState
 from records.workflow import events, holds, studies, worklist
 from records.workflow.studies import Outcome, Patient, same_patient
@@ -125,6 +127,58 @@ def test_a_study_waits_for_its_quiet_period():
         assert studies.close_quiet(session, 60.0) == []
         assert studies.close_quiet(session, 0.0) == [registered.study_id]
     assert row_of(registered.study_id).state is VisibleState.WAITING
+
+
+class VersionsWritten:
+    """How many new versions of rows a session has written since: all, and those in no index."""
+
+    def __init__(self, session, table):
+        self._session, self._table = session, table
+        self._before = self._count()  # the server counts what this connection did before, too
+
+    def _count(self):
+        return self._session.execute(
+            text(
+                "SELECT pg_stat_get_xact_tuples_updated(oid), "
+                "pg_stat_get_xact_tuples_hot_updated(oid) FROM pg_class WHERE relname = :name"
+            ),
+            {"name": self._table},
+        ).one()
+
+    def read(self):
+        return tuple(now - before for now, before in zip(self._count(), self._before, strict=True))
+
+
+def test_a_study_is_closed_and_gets_its_request_by_one_update():
+    register(new_instance())
+    with unit_of_work() as session:
+        of_studies, of_requests = (
+            VersionsWritten(session, table) for table in ("studies", "draft_requests")
+        )
+        (study_id,) = studies.close_quiet(session, 0.0)
+        assert of_studies.read() == (1, 0)
+        # The request saw that its study is complete: it needs no second version to be claimable.
+        assert of_requests.read() == (0, 0)
+    (lease,) = claim()
+    assert lease.study_id == study_id
+
+
+def test_one_more_film_writes_no_new_entry_into_the_indexes_of_studies():
+    register(new_instance())
+    with unit_of_work() as session:
+        written = VersionsWritten(session, "studies")
+        studies.register_instance(session, new_instance())
+        assert written.read() == (1, 1)
+
+
+def test_a_study_names_no_request_that_is_not_there():
+    (registered,) = register(new_instance())
+    refused = pytest.raises(NightdraftError, match="fk_studies_request_id_draft_requests")
+    with refused, unit_of_work() as session:
+        session.execute(
+            text("UPDATE studies SET request_id = :request WHERE id = :study"),
+            {"request": uuid.uuid4(), "study": registered.study_id},
+        )
 
 
 def test_release_ends_the_quiet_period():
