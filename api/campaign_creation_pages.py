@@ -13,13 +13,14 @@ from api.campaign_schemas import CampaignDryRun, CampaignRequest
 from api.campaigns import create_campaign, look_at
 from api.forms import FormFields, validate_form
 from api.rendering import render
+from records.campaigns import campaigns
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotAllowed, NotFound, SettingsError, safe_text
 from records.pacs import read_pacs_file
 from records.settings import settings
 from records.states import CAMPAIGN_REASON_SENTENCES, Priority, Purpose
 from records.workflow import sites
-from records.workflow.site_scope import shows
+from records.workflow.site_scope import shows, visible_sites
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -76,11 +77,13 @@ def _render(
 ) -> str:
     config = settings()
     try:
-        pacs = sorted(read_pacs_file(config.pacs_file))
+        known = read_pacs_file(config.pacs_file)
     except NightdraftError:
-        pacs = []  # a campaign of a PACS is refused with the reason
+        known = {}  # a campaign of a PACS is refused with the reason
     with unit_of_work() as session:
-        shown = [site for site in sites.list_all(session) if shows(site.id)]
+        every = sites.list_all(session)
+        shown = [site for site in every if shows(site.id)]
+        pacs = sorted(name for name in known if campaigns.may_fetch(session, known[name]))
     return render(
         "campaign_new.html",
         given=given,
@@ -88,7 +91,7 @@ def _render(
         found=found,
         wrong=wrong or [],
         pacs=pacs,
-        has_folders=bool(config.campaign_folders),
+        has_folders=bool(config.campaign_folders) and (len(every) == 1 or visible_sites() is None),
         priorities=[priority.name for priority in Priority],
         reasons=CAMPAIGN_REASON_SENTENCES,
     )

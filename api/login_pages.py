@@ -13,7 +13,7 @@ from api.access import cookies
 from api.access.destinations import local_path
 from api.access.freshness import require_fresh_login
 from api.access.table import home_of
-from api.access.visitor import Visitor, address_of, current_visitor
+from api.access.visitor import Visitor, address_of, current_visitor, visited_by
 from api.forms import FormFields
 from api.oidc.errors import ProviderAway
 from api.oidc.provider import Provider
@@ -129,7 +129,10 @@ def _leave_provider(provider: Provider) -> Response:
         address, is_away = provider.logout_url(), False
     except ProviderAway:
         address, is_away = "", True
-    page = render("oidc_logout.html", address=address, is_away=is_away, name=provider.config.name)
+    with visited_by(None):  # the session has ended, so the page has no head of a person
+        page = render(
+            "oidc_logout.html", address=address, is_away=is_away, name=provider.config.name
+        )
     return HTMLResponse(page)
 
 

@@ -40,6 +40,7 @@ class Pacs(BaseModel):
         retrieve: how images are fetched.
         move_destination: the AE title by which the PACS knows our listener; "" is calling_ae.
         url: of its DICOMweb service, up to and without `/studies`.
+        sites: codes of the sites for which the people of these sites may fetch from it.
         token_file: a file with a bearer token, read anew for each question.
         tls: whether DICOM goes over TLS; a url says it by itself.
         ca_file, certificate_file, key_file: PEM files, as for the worklist.
@@ -64,6 +65,7 @@ class Pacs(BaseModel):
     retrieve: Retrieve = "c-get"
     move_destination: str = Field(default="", max_length=16, pattern=r"^[\x20-\x5b\x5d-\x7e]*$")
     url: str = ""
+    sites: tuple[str, ...] = ()
     token_file: str = ""
     tls: bool = False
     ca_file: str = ""

@@ -16,6 +16,8 @@ from sqlalchemy.orm import Session
 from records.campaigns.window import Hours, Window, read_zone
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.errors import NotAllowed, NotFound
+from records.pacs import Pacs, find_pacs
+from records.settings import settings
 from records.states import (
     CAMPAIGN_ENDED,
     CAMPAIGN_MOVING,
@@ -70,7 +72,7 @@ def create(session: Session, new: NewCampaign) -> uuid.UUID:
     Raises:
         NotAllowed: it has no name, there is one of that name, its dates end before they begin, the
             bundle is not named that drafts again or beside, or the caller does not see all sites
-            and names none.
+            and names none, or one whose people may not fetch from there.
         NotFound: the caller sees no site of that code.
     """
     window = new.window
@@ -86,8 +88,10 @@ def create(session: Session, new: NewCampaign) -> uuid.UUID:
         raise NotAllowed("name the bundle that drafts: these studies have a draft already")
     if new.kind is CampaignKind.AGAIN and new.bundle == new.source.get("from_bundle"):
         raise NotAllowed("the bundle that drafts again is the one that drafted before")
+    site_id = _find_site(session, new.site_code)
+    _check_place(session, new, site_id)
     campaign = Campaign(
-        site_id=_find_site(session, new.site_code),
+        site_id=site_id,
         name=new.name.strip(),
         kind=new.kind,
         source=dict(new.source),
@@ -129,6 +133,35 @@ def _find_site(session: Session, code: str) -> uuid.UUID | None:
     if len(shown) != 1:
         raise NotAllowed("a campaign is of one of your sites: name it")
     return shown[0]
+
+
+def may_fetch(session: Session, pacs: Pacs) -> bool:
+    """Whether the caller may create a campaign of one of the own sites that fetches from a PACS."""
+    shown = visible_sites()
+    codes = sites.read_codes(session)
+    return shown is None or len(codes) == 1 or any(codes[site] in pacs.sites for site in shown)
+
+
+def _check_place(session: Session, new: NewCampaign, site_id: uuid.UUID | None) -> None:
+    """Refuse a place from which films of another site could come, to who does not see all sites.
+
+    What a campaign fetches belongs to its site, so its people would see what they may not.
+    """
+    codes = sites.read_codes(session)
+    if visible_sites() is None or site_id is None or len(codes) == 1:
+        return
+    code = codes[site_id]
+    if new.kind is CampaignKind.FOLDER:
+        raise NotAllowed(
+            f"a folder may hold films of other sites than {code}: let somebody who sees every "
+            "site create this campaign"
+        )
+    if new.pacs and code not in find_pacs(settings().pacs_file, new.pacs).sites:
+        raise NotAllowed(
+            f"the site {code} may not fetch from the PACS {new.pacs}: let an administrator add it "
+            "to the `sites` of that PACS in the file of NIGHTDRAFT_PACS_FILE, or let somebody who "
+            "sees every site create this campaign"
+        )
 
 
 def is_shown(campaign: Campaign) -> bool:

@@ -171,7 +171,7 @@ def test_a_logout_at_the_provider_ends_the_session_here(start, page):
         ("account grace: 1 sessions ended by the identity provider",)
     ]
     page.goto(pages)
-    assert page.url == f"{pages}/login"
+    assert page.url == f"{pages}/login?why=ended"
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "PS256"])

@@ -17,7 +17,11 @@ from pathlib import Path
 import pytest
 
 from nightdraft.station.wheels import free_port
+from records.accounts import programs
+from records.database.session import unit_of_work
+from records.states import Permission, Role
 from tests.acceptance.api.conftest import Server, serve  # noqa: F401
+from tests.support.accounts import make_account
 from tests.support.certificates import Authority
 from tests.support.paths import ROOT
 from tests.support.smuggling import MARK, attacks, talk
@@ -39,12 +43,14 @@ class Proxy:
         plain_port: of its HTTP.
         context: trusts its certificate.
         server: what is behind it.
+        login: the header of a program that may read studies.
     """
 
     port: int
     plain_port: int
     context: ssl.SSLContext
     server: Server
+    login: str
 
     def get(self, path: str, host: str = NAME, **headers: str) -> http.client.HTTPResponse:
         with (
@@ -52,8 +58,8 @@ class Proxy:
             self.context.wrap_socket(plain, server_hostname=NAME) as connection,
         ):
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{lines}Connection: close\r\n\r\n"
-            connection.sendall(request.encode())
+            head = f"GET {path} HTTP/1.1\r\nHost: {host}\r\n{self.login}\r\n{lines}"
+            connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
             answer = http.client.HTTPResponse(connection)
             answer.begin()
             answer.read()
@@ -132,6 +138,10 @@ def proxy(request, serve, tmp_path):  # noqa: F811
     folder.chmod(0o755)
     example = (PROXIES / {"nginx": "nginx.conf", "caddy": "Caddyfile"}[request.param]).read_text()
     named = dict(re.findall(r"^#   NIGHTDRAFT_(\w+)=(\S+)$", example, re.M))
+    # Behind a proxy nothing is served before there is an account.
+    make_account("root", Role.ADMINISTRATOR)
+    with unit_of_work() as session:
+        token = programs.create(session, "prover", [Permission.READ_STUDIES], "a test")
     server = serve(**{name.lower(): value for name, value in named.items()})
     authority = Authority(folder)
     own = authority.issue("proxy", names=(NAME,))
@@ -141,18 +151,18 @@ def proxy(request, serve, tmp_path):  # noqa: F811
     command = make(folder, port, plain_port, behind, (own.certificate, own.key))
     context = ssl.create_default_context(cafile=str(authority.file))
     with running(command, folder, port):
-        yield Proxy(port, plain_port, context, server)
+        yield Proxy(port, plain_port, context, server, f"Authorization: Bearer {token}")
 
 
 STAND_INS = (
-    f"GET http://internal.example/api/studies HTTP/1.1\r\nHost: {NAME}\r\n\r\n",
-    f"GET http://{NAME}/api/studies HTTP/1.1\r\nHost: internal.example\r\n\r\n",
-    f"GET /api/studies HTTP/1.1\r\nHost: {NAME}\r\nHost: internal.example\r\n\r\n",
-    f"GET /api/studies HTTP/1.1\r\nHost: {NAME}\r\nX-Large: {'x' * 100_000}\r\n\r\n",
-    "GET /api/studies HTTP/1.1\r\n\r\n",
+    ("http://internal.example", f"Host: {NAME}"),
+    (f"http://{NAME}", "Host: internal.example"),
+    ("", f"Host: {NAME}\r\nHost: internal.example"),
+    ("", f"Host: {NAME}\r\nX-Large: {'x' * 100_000}"),
+    ("", "X-One: 1"),
 )
-"""Requests in somebody else's name. A proxy may answer an absolute address by the name in it (RFC
-9112 section 3.2.2)."""
+"""The address and the headers of requests in somebody else's name. A proxy may answer an absolute
+address by the name in it (RFC 9112 section 3.2.2)."""
 
 
 def test_what_its_example_promises(proxy):
@@ -176,8 +186,8 @@ def check_who_called(proxy):
 
 def check_other_names(proxy):
     before = proxy.server.log.read_text().count("route=/api/studies")
-    request = b"GET /api/studies HTTP/1.1\r\nHost: internal.example\r\n\r\n"
-    _, answer = talk(proxy.port, request, (proxy.context, NAME), CALLER)
+    request = f"GET /api/studies HTTP/1.1\r\nHost: internal.example\r\n{proxy.login}\r\n\r\n"
+    _, answer = talk(proxy.port, request.encode(), (proxy.context, NAME), CALLER)
     assert b"studies" not in answer
     assert proxy.server.log.read_text().count("route=/api/studies") == before
     statuses, answer = talk(
@@ -189,7 +199,8 @@ def check_other_names(proxy):
 
 def check_smuggling(proxy):
     calls = 0
-    for name, content in attacks(NAME).items():
+    # The login follows the name, so that whoever may read studies attacks.
+    for name, content in attacks(f"{NAME}\r\n{proxy.login}").items():
         talk(proxy.port, content, (proxy.context, NAME), CALLER)
         # Whoever calls next over the proxy's connection to us would get the hidden answer.
         for _ in range(2):
@@ -203,9 +214,10 @@ def check_smuggling(proxy):
 
 
 def check_stand_ins(proxy):
-    for content in STAND_INS:
+    for place, headers in STAND_INS:
+        content = f"GET {place}/api/studies HTTP/1.1\r\n{headers}\r\n{proxy.login}\r\n\r\n"
         statuses, answer = talk(proxy.port, content.encode(), (proxy.context, NAME), CALLER)
-        is_by_our_name = content.startswith(f"GET http://{NAME}/")
+        is_by_our_name = place == f"http://{NAME}"
         # nginx hangs up, and Caddy gives an empty answer, where the name is not the example's.
         body = answer.partition(b"\r\n\r\n")[2]
         assert is_by_our_name or all(status >= 400 for status in statuses) or not body, answer

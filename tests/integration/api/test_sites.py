@@ -382,3 +382,16 @@ def test_the_page_of_a_new_campaign_offers_the_sites_that_one_sees_and_no_others
     assert one.post("/campaigns/new", data=form | {"name": "second"}).status_code == 303
     every = open_as("every", Role.LEAD, "north", "default", "south")
     assert "Every site" in every.get("/campaigns/new").text
+
+
+def test_the_page_of_a_new_campaign_offers_the_places_that_are_for_ones_sites(
+    open_as, setting, tmp_path
+):
+    file = tmp_path / "pacs.toml"
+    table = '[{}]\nhost = "pacs.example.org"\nae_title = "ARCHIVE"\n'
+    file.write_text(table.format("shared") + table.format("ours") + 'sites = ["north"]\n')
+    setting(pacs_file=file, campaign_folders=tmp_path)
+    page = open_as("one", Role.LEAD, "north").get("/campaigns/new").text
+    assert ("ours" in page, "shared" in page, 'name="folder"' in page) == (True, False, False)
+    page = open_as("every", Role.LEAD, "north", "default").get("/campaigns/new").text
+    assert ("ours" in page, "shared" in page, 'name="folder"' in page) == (True, True, True)

@@ -167,6 +167,7 @@ def test_while_the_provider_is_away_nothing_changes(browser, provider):
         assert answer.status_code == 503
         assert "Hospital does not answer" in answer.text
         assert "/login?local=1" in answer.text
+        assert "<code>nightdraft doctor</code>" in answer.text
     assert client.get("/").status_code == 200  # who is logged in stays so
     assert ("LOGIN", "FAILED") in [line[:2] for line in details()]
     local = browser()

@@ -134,6 +134,8 @@ def test_a_logout_leads_to_that_of_the_provider(browser, provider):
     answer = client.post("/logout", data={"form_token": form_token(client)})
     address = leads_to(answer).replace("&amp;", "&")
     assert sessions_open() == 0
+    assert "Ada Lovelace" not in answer.text  # nor is there a head with what a person may open
+    assert 'action="/logout"' not in answer.text
     sent = dict(parse_qsl(urlsplit(address).query))
     assert sent == {
         "client_id": CLIENT,

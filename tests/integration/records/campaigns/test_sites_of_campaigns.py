@@ -1,5 +1,7 @@
 """Campaigns of a site: who sees and changes them, and which studies they take up."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import select
 
@@ -7,7 +9,7 @@ from records.campaigns import campaigns, progress, pulling, retrying, rows
 from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, Study
+from records.database.tables import DEFAULT_SITE_ID, DraftRequest, Study
 from records.errors import NotAllowed, NotFound
 from records.states import CampaignKind, CampaignReason, CampaignStudyState, SiteBasis
 from records.workflow import site_scope
@@ -51,6 +53,47 @@ def test_a_campaign_is_of_a_site_that_its_creator_sees(north, south):
         make([north], name="d", site_code="south")
     with pytest.raises(NotFound):
         make(None, name="d", site_code="west")
+
+
+def test_people_of_a_site_fetch_only_from_places_that_are_for_it(north, south, setting, tmp_path):
+    """A shared PACS or a folder may have films of another site, which would be taken for theirs."""
+    file = tmp_path / "pacs.toml"
+    table = '[{}]\nhost = "pacs.example.org"\nae_title = "ARCHIVE"\n'
+    file.write_text(table.format("shared") + table.format("ours") + 'sites = ["north"]\n')
+    setting(pacs_file=file)
+    places = [
+        {"pacs": "shared"},
+        {"pacs": "ours"},
+        {"kind": CampaignKind.FOLDER, "source": {"folder": "/films"}},
+    ]
+
+    def refusals(limited_to, code):
+        for number, place in enumerate(places):
+            with unit_of_work() as session, site_scope.limited_to(limited_to):
+                wanted = replace(new(f"{limited_to}{code}{number}", code), **place)
+                try:
+                    campaigns.create(session, wanted)
+                except NotAllowed as error:
+                    yield str(error)
+                else:
+                    yield ""
+
+    assert list(refusals(None, "south")) == ["", "", ""]
+    shared, ours, folder = refusals([north], "")
+    assert "the site north may not fetch from the PACS shared: let an administrator" in shared
+    assert ours == ""
+    assert "films of other sites than north" in folder
+    shared, ours, _ = refusals([north, south], "south")
+    assert "the site south may not fetch from the PACS shared" in shared
+    assert "the site south may not fetch from the PACS ours" in ours
+
+
+def test_while_there_is_one_site_its_people_fetch_from_everywhere(database, setting, tmp_path):
+    file = tmp_path / "pacs.toml"
+    file.write_text('[archive]\nhost = "pacs.example.org"\nae_title = "ARCHIVE"\n')
+    setting(pacs_file=file)
+    with unit_of_work() as session, site_scope.limited_to([DEFAULT_SITE_ID]):
+        assert campaigns.create(session, replace(new("x"), pacs="archive"))
 
 
 def test_nobody_sees_or_changes_a_campaign_of_another_site(north, south):
