@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,13 +24,15 @@ from training.corpus.phantoms_dicom import SMALL_SIZE
 
 
 @pytest.fixture(autouse=True)
-def _leaves_no_folder() -> Iterator[None]:
-    def folders() -> set[Path]:
-        return set(Path(tempfile.gettempdir()).glob("nightdraft-bench-*"))
-
-    before = folders()
+def _leaves_no_folder(
+    short_folder: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Each test has a place of its own for them: other benches may run on this machine."""
+    place = short_folder()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setenv("TMPDIR", str(place))
     yield
-    assert folders() == before
+    assert list(place.glob("nightdraft-bench-*")) == []
 
 
 def as_written(measured: dict[str, Any]) -> dict[str, Any]:

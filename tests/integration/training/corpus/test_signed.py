@@ -42,7 +42,7 @@ class StoredStudy:
 
 
 @pytest.fixture
-def store_study(database: str, data_dir: Path, tmp_path: Path) -> Callable[..., StoredStudy]:
+def store_study(database: str, data_dir: Path) -> Callable[..., StoredStudy]:
     """Store an image of a phantom under a patient, and save a draft made from it."""
     blobs = Blobs(data_dir)
 
@@ -57,8 +57,10 @@ def store_study(database: str, data_dir: Path, tmp_path: Path) -> Callable[..., 
         image = phantom_dicom(case, size=64)[0]
         image.PatientName, image.PatientID = patient.name, patient.patient_id
         image.PatientBirthDate = patient.birth_date
-        image.save_as(tmp_path / "film.dcm", enforce_file_format=True)
-        blob = blobs.keep_instance(tmp_path / "film.dcm")
+        # A blob is moved to its place, and so comes from the same disk.
+        film = data_dir / "film.dcm"
+        image.save_as(film, enforce_file_format=True)
+        blob = blobs.keep_instance(film)
         instance = new_instance(
             study, f"{study}.9", study, patient, accession_number="A0981723",
             study_date="20240512", blob=blob,
