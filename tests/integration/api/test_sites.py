@@ -17,7 +17,7 @@ from records.workflow import site_scope, sites, worklist
 from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.campaigns import create
 from tests.support.fhir_resources import MRN, identifier, patient, service_request
-from tests.support.received_orders import send_order
+from tests.support.received_orders import send_order, send_order_for
 from tests.support.two_sites import site_of
 
 REFUSED = "You may not do this"
@@ -225,6 +225,23 @@ def test_a_study_is_moved_on_its_page_by_who_sees_both_sites(two_sites, open_as)
     trainee = open_as("trainee", Role.TRAINEE, "north", "default")
     assert 'id="move"' not in trainee.get(f"/studies/{drafted}").text
     assert trainee.post(f"/studies/{drafted}/site", data=form).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/studies/{}/site", "/api/studies/{}/site"])
+def test_the_history_of_an_order_names_the_account_that_moved_its_study(two_sites, open_as, path):
+    drafted, _ = two_sites["default"]
+    order = send_order_for(drafted).order_id
+    both = open_as("both", Role.LEAD, "north", "default")
+    body = {"site": "north", "because": "sent by a borrowed device"}
+    sent = {"json": body} if path.startswith("/api/") else {"data": body}
+    assert both.post(path.format(drafted), **sent).status_code in (200, 303)
+    page = both.get(f"/orders/{order}").text
+    line = page.partition("<del>default</del>")[2].partition("</tr>")[0]
+    assert " ".join(re.sub(r"<[^>]+>", " ", line).split()) == "→ north a person here both"
+    # So does a lead reader who sees the new site alone.
+    north = open_as("north.lead", Role.LEAD, "north")
+    _, moved = north.get(f"/api/orders/{order}").json()["changes"]
+    assert (moved["origin"], moved["sender"]) == ("PERSON", "both")
 
 
 def test_a_program_of_a_site_sends_to_it_alone_and_reads_nothing_else(two_sites, open_as):
