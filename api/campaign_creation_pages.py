@@ -20,7 +20,7 @@ from records.pacs import read_pacs_file
 from records.settings import settings
 from records.states import CAMPAIGN_REASON_SENTENCES, Priority, Purpose
 from records.workflow import sites
-from records.workflow.site_scope import shows, visible_sites
+from records.workflow.site_scope import shows
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -81,8 +81,8 @@ def _render(
     except NightdraftError:
         known = {}  # a campaign of a PACS is refused with the reason
     with unit_of_work() as session:
-        every = sites.list_all(session)
-        shown = [site for site in every if shows(site.id)]
+        shown = [site for site in sites.list_all(session) if shows(site.id)]
+        may_fetch_everywhere = campaigns.may_fetch_everywhere(session)
         pacs = sorted(name for name in known if campaigns.may_fetch(session, known[name]))
     return render(
         "campaign_new.html",
@@ -91,7 +91,7 @@ def _render(
         found=found,
         wrong=wrong or [],
         pacs=pacs,
-        has_folders=bool(config.campaign_folders) and (len(every) == 1 or visible_sites() is None),
+        has_folders=bool(config.campaign_folders) and may_fetch_everywhere,
         priorities=[priority.name for priority in Priority],
         reasons=CAMPAIGN_REASON_SENTENCES,
     )

@@ -153,9 +153,13 @@ def only_site() -> str | None:
 
 
 def _constrain_origin(origins: str) -> None:
-    name = op.f("ck_order_changes_origin_known")
-    op.drop_constraint(name, "order_changes")
-    op.create_check_constraint(name, "order_changes", f"origin IN ({origins})")
+    # NOT VALID: no reader or writer waits while all rows are checked; the next statement checks them.
+    op.execute("ALTER TABLE order_changes DROP CONSTRAINT ck_order_changes_origin_known")
+    op.execute(
+        "ALTER TABLE order_changes ADD CONSTRAINT ck_order_changes_origin_known"
+        f" CHECK (origin IN ({origins})) NOT VALID"
+    )
+    op.execute("ALTER TABLE order_changes VALIDATE CONSTRAINT ck_order_changes_origin_known")
 
 
 def upgrade() -> None:

@@ -135,11 +135,16 @@ def _find_site(session: Session, code: str) -> uuid.UUID | None:
     return shown[0]
 
 
+def may_fetch_everywhere(session: Session) -> bool:
+    """Whether the caller may create campaigns of every folder and of every PACS."""
+    return visible_sites() is None or len(sites.read_codes(session)) == 1
+
+
 def may_fetch(session: Session, pacs: Pacs) -> bool:
     """Whether the caller may create a campaign of one of the own sites that fetches from a PACS."""
-    shown = visible_sites()
     codes = sites.read_codes(session)
-    return shown is None or len(codes) == 1 or any(codes[site] in pacs.sites for site in shown)
+    shown = visible_sites() or ()
+    return may_fetch_everywhere(session) or any(codes[site] in pacs.sites for site in shown)
 
 
 def _check_place(session: Session, new: NewCampaign, site_id: uuid.UUID | None) -> None:
@@ -147,10 +152,9 @@ def _check_place(session: Session, new: NewCampaign, site_id: uuid.UUID | None) 
 
     What a campaign fetches belongs to its site, so its people would see what they may not.
     """
-    codes = sites.read_codes(session)
-    if visible_sites() is None or site_id is None or len(codes) == 1:
+    if site_id is None or may_fetch_everywhere(session):
         return
-    code = codes[site_id]
+    code = sites.read_codes(session)[site_id]
     if new.kind is CampaignKind.FOLDER:
         raise NotAllowed(
             f"a folder may hold films of other sites than {code}: let somebody who sees every "
