@@ -16,7 +16,7 @@ from records.settings import settings
 from records.states import FINAL_STATUSES, ReviewDecision
 from records.workflow import reviews
 from records.workflow.identifiers import make_keys, patient_ids
-from records.workflow.reviews import LatestReview
+from records.workflow.reviews import ReviewPage, list_distinct_studies
 from records.workflow.study_lookup import is_of_patient, study_keys
 from records.workflow.study_sites import are_of_two_sites
 
@@ -94,7 +94,7 @@ def list_comparisons(session: Session, study_id: uuid.UUID) -> Sequence[FinalCom
 
 def list_consented_finals(
     session: Session, after: uuid.UUID | None = None, limit: int = 500
-) -> Sequence[LatestReview]:
+) -> ReviewPage:
     """One page of finals from elsewhere that may be trained on, one a study, by the study's id.
 
     They are finals of studies that were drafted here and of which no report was signed here. Where
@@ -102,24 +102,16 @@ def list_consented_finals(
 
     Args:
         session: the caller's transaction.
-        after: the last study of the page before; None begins at the first one.
-        limit: studies on the page, at most.
+        after: `next_after` of the page before; None begins at the first study.
+        limit: studies that are looked at for the page. Fewer may be on it.
     """
-    # Study by study, so that a page costs what its studies cost, however many there are.
-    studies = (
-        select(FinalComparison.study_id)
-        .where(true() if after is None else FinalComparison.study_id > after)
-        .distinct()
-        .order_by(FinalComparison.study_id)
-        .subquery()
-    )
-    study_id = studies.c.study_id
+    studies = list_distinct_studies(session, FinalComparison.study_id, after, limit)
     allowed = aliased(ReceivedReport)
     latest = (
         select(FinalComparison.draft_id, FinalComparison.report_id)
         .join(allowed, allowed.id == FinalComparison.report_id)
         .where(
-            FinalComparison.study_id == study_id,
+            FinalComparison.study_id == Study.id,
             allowed.superseded_at.is_(None),
             allowed.status.in_(FINAL_STATUSES),
             true() if settings().report_training_consent else allowed.consent,
@@ -129,11 +121,11 @@ def list_consented_finals(
         .lateral()
     )
     has_sections = ReceivedReport.findings + ReceivedReport.impression != ""
-    held = exists().where(Hold.study_id == study_id, Hold.decision.is_(None))
-    signed = exists().where(Review.study_id == study_id, Review.decision == ReviewDecision.SIGNED)
+    held = exists().where(Hold.study_id == Study.id, Hold.decision.is_(None))
+    signed = exists().where(Review.study_id == Study.id, Review.decision == ReviewDecision.SIGNED)
     query = (
         select(
-            study_id,
+            Study.id.label("study_id"),
             literal(ReviewDecision.SIGNED.value).label("decision"),
             true().label("consent"),
             held.label("held"),
@@ -143,16 +135,12 @@ def list_consented_finals(
             ReceivedReport.impression,
             *reviews.READ_FROM_DRAFT,
         )
-        .select_from(studies)
+        .select_from(Study)
         .join(latest, true())
         .join(ReceivedReport, ReceivedReport.id == latest.c.report_id)
         .join(Draft, Draft.id == latest.c.draft_id)
-        .join(Study, Study.id == study_id)
         .outerjoin(DraftRequest, reviews.WITH_PROVENANCE)
-        .where(~signed)
-        .order_by(study_id)
-        .limit(limit)
+        .where(Study.id.in_(studies.ids), ~signed)
+        .order_by(Study.id)
     )
-    rows = [dict(row) for row in session.execute(query).mappings()]
-    images = reviews.kept_images(session, [row["study_id"] for row in rows])
-    return [reviews.to_latest_review(row, images) for row in rows]
+    return reviews.read_page(session, query, studies)

@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import exists, func, or_, select, true
+from sqlalchemy import Select, exists, func, or_, select, true
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from records.database.tables import Draft, DraftRequest, Hold, Instance, Review, Study
 from records.errors import NotAllowed, NotFound
@@ -66,6 +66,27 @@ class LatestReview:
     birth_date: str  # (0010,0030), as sent
     accession_number: str  # (0008,0050)
     study_date: str  # (0008,0020), as sent
+
+
+@dataclass(frozen=True, slots=True)
+class StudyIds:
+    """The studies that are looked at for a page, and where the next page begins."""
+
+    ids: Sequence[uuid.UUID]
+    next_after: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewPage:
+    """A page of reviews.
+
+    Attributes:
+        reviews: those of the studies that were looked at; there may be none.
+        next_after: the last study that was looked at; None where no page follows.
+    """
+
+    reviews: Sequence[LatestReview]
+    next_after: uuid.UUID | None
 
 
 SIGNED_EARLIER = "a report of an earlier study was signed"
@@ -225,7 +246,7 @@ def latest_reviews(
     limit: int = 500,
     *,
     consented: bool = False,
-) -> Sequence[LatestReview]:
+) -> ReviewPage:
     """One page of the reviews that count, one a study, by the study's id.
 
     This gives pages and not a cursor, because whoever trains on the rows takes hours, and a
@@ -233,14 +254,15 @@ def latest_reviews(
 
     Args:
         session: the caller's transaction.
-        after: the last study of the page before; None begins at the first one.
-        limit: studies on the page, at most.
+        after: `next_after` of the page before; None begins at the first study.
+        limit: studies that are looked at for the page. Fewer may be on it.
         consented: give only what may be trained on. A signature without consent hides an older one
             that had it, because a text that was corrected later is not trained on.
     """
+    studies = list_distinct_studies(session, Review.study_id, after, limit)
     latest = (
         select(Review)
-        .where(true() if after is None else Review.study_id > after)
+        .where(Review.study_id.in_(studies.ids))
         .ext(distinct_on(Review.study_id))
         .order_by(
             Review.study_id,
@@ -273,11 +295,35 @@ def latest_reviews(
         .outerjoin(DraftRequest, WITH_PROVENANCE)
         .where(last.training_consent & ~held if consented else true())
         .order_by(last.study_id)
-        .limit(limit)
     )
+    return read_page(session, query, studies)
+
+
+def list_distinct_studies(
+    session: Session,
+    column: InstrumentedAttribute[uuid.UUID],
+    after: uuid.UUID | None,
+    limit: int,
+) -> StudyIds:
+    """The next studies that a column with an index names, each once, by their ids.
+
+    A page that ends after so many studies costs the same whether all or none of them count.
+    """
+    ids = session.scalars(
+        select(column)
+        .where(true() if after is None else column > after)
+        .distinct()
+        .order_by(column)
+        .limit(limit)
+    ).all()
+    return StudyIds(ids, next_after=ids[-1] if len(ids) == limit else None)
+
+
+def read_page(session: Session, query: Select[Any], studies: StudyIds) -> ReviewPage:
+    """The reviews that a query of `LatestReview`'s columns finds among some studies."""
     rows = [dict(row) for row in session.execute(query).mappings()]
-    images = kept_images(session, [row["study_id"] for row in rows])
-    return [to_latest_review(row, images) for row in rows]
+    images = _kept_images(session, [row["study_id"] for row in rows])
+    return ReviewPage([_to_latest_review(row, images) for row in rows], studies.next_after)
 
 
 def _reviewable(session: Session, draft_id: uuid.UUID, reader: str) -> Draft:
@@ -313,7 +359,7 @@ def _keep(
     return review.id
 
 
-def kept_images(
+def _kept_images(
     session: Session, study_ids: Sequence[uuid.UUID]
 ) -> dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]:
     """(study, SOP instance UID) -> (our own id, blob) of the images that are kept."""
@@ -325,7 +371,7 @@ def kept_images(
     return {(study_id, uid): (instance_id, blob) for study_id, uid, instance_id, blob in rows}
 
 
-def to_latest_review(
+def _to_latest_review(
     row: dict[str, Any], stored_images: dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]
 ) -> LatestReview:
     """The review of a row that has its fields, and the views of its draft in place of images."""

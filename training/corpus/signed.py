@@ -141,10 +141,10 @@ def _standing_reviews(*, consented: bool) -> Iterator[LatestReview]:
     while True:
         with unit_of_work() as session:
             page = reviews.latest_reviews(session, after, PAGE_SIZE, consented=consented)
-        yield from page
-        if len(page) < PAGE_SIZE:
+        yield from page.reviews
+        after = page.next_after
+        if after is None:
             return
-        after = page[-1].study_id
 
 
 def _finals_from_elsewhere() -> Iterator[LatestReview]:
@@ -153,15 +153,15 @@ def _finals_from_elsewhere() -> Iterator[LatestReview]:
     while True:
         with unit_of_work() as session:
             page = reading.list_consented_finals(session, after, PAGE_SIZE)
-        for final in page:
+        for final in page.reviews:
             if final.impression:
                 yield final
             else:
                 sections = divide_report("", "", final.findings)
                 yield replace(final, findings=sections.findings, impression=sections.impression)
-        if len(page) < PAGE_SIZE:
+        after = page.next_after
+        if after is None:
             return
-        after = page[-1].study_id
 
 
 def _images(review: LatestReview, blobs: Blobs) -> tuple[ImageFile, ...]:

@@ -234,7 +234,7 @@ def test_cancelling_does_what_its_words_say(database, setting, state):
     with unit_of_work() as session:
         signed = reviews.find_signed(session, study_id)
         assert (signed is not None) == (state == "signed")
-        assert not reviews.latest_reviews(session, consented=True)
+        assert not reviews.latest_reviews(session, consented=True).reviews
         drafts = session.scalars(select(Draft.superseded_at)).all()
     assert None not in drafts
     # It stays so where the finals are cancelled, until a person thinks again.

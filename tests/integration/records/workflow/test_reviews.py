@@ -49,7 +49,7 @@ def of(study_id):
 
 def latest(**options):
     with unit_of_work() as session:
-        return reviews.latest_reviews(session, **options)
+        return reviews.latest_reviews(session, **options).reviews
 
 
 def event_lines(study_id):
@@ -322,14 +322,23 @@ def test_a_signed_report_has_the_images_that_its_draft_was_made_from(study_id):
 
 
 def test_pages_follow_each_other_in_one_order():
+    """A page ends after so many studies, whether they may be trained on or not."""
     complete(*(new_instance(f"1.2.{number}") for number in range(7)))
     for draft_id in draft_all():
         sign(draft_id, consent=True)
     all_studies = [review.study_id for review in latest(consented=True)]
     assert all_studies == sorted(all_studies)
+    assert len(all_studies) == 7
+    with unit_of_work() as session:
+        for study_id in all_studies[:4]:
+            signed = reviews.find_signed(session, study_id)
+            reviews.set_consent(session, signed.id, consent=False, by="Dr. Reader")
     pages, after = [], None
-    while page := latest(after=after, limit=3, consented=True):
-        after = page[-1].study_id
-        pages.append([review.study_id for review in page])
-    assert [len(page) for page in pages] == [3, 3, 1]
-    assert [study for page in pages for study in page] == all_studies
+    with unit_of_work() as session:
+        while True:
+            page = reviews.latest_reviews(session, after, 3, consented=True)
+            pages.append([review.study_id for review in page.reviews])
+            after = page.next_after
+            if after is None:
+                break
+    assert pages == [[], all_studies[4:6], all_studies[6:]]
