@@ -9,8 +9,9 @@ from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
 from records.database.tables import Draft, DraftRequest, Event, Hold, LiveLease
 from records.reports import finals, reading
+from records.reviews import signing
 from records.states import EndReason, EventKind, HoldReason, ReportStatus, RequestState, Stage
-from records.workflow import drafts, leases, requests, reviews
+from records.workflow import drafts, leases, requests
 from tests.support.outside_reports import receive
 from tests.support.registered_studies import (
     OTHER_PATIENT,
@@ -168,7 +169,7 @@ def test_a_final_that_differs_from_what_was_signed_here_asks_a_person(database, 
     complete(new_instance())
     (draft_id,) = draft_all()
     with unit_of_work() as session:
-        reviews.sign(session, draft_id, "a reader", "The lungs are clear.", "Normal.")
+        signing.sign(session, draft_id, "a reader", "The lungs are clear.", "Normal.")
     send(**changed)
     assert read(Hold.reason, Hold.detail) == (
         [(HoldReason.FINALS_DIFFER, "a final report by HL7 from RIS|HOSPITAL")] if differs else []
