@@ -20,6 +20,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     order_tables,
     report_tables,
     retention_tables,
+    review_tables,
     roles,
 )
 from records.database.base import Base

@@ -298,6 +298,59 @@ class ReviewDecision(StrEnum):
 
     SIGNED = "SIGNED"  # the review holds the report, as corrected
     REJECTED = "REJECTED"  # nothing of the draft could be used, with the reason
+    ADDENDUM = "ADDENDUM"  # something was added to a signed report, which stays as it is
+    COUNTERSIGNED = "COUNTERSIGNED"  # a second reader signed the same report, too
+    SIGNED_ELSEWHERE = "SIGNED_ELSEWHERE"  # another system's final report ended the draft
+
+
+class RejectReason(StrEnum):
+    """Why a reader rejected a draft; OTHER needs a note."""
+
+    FINDING_MISSED = "FINDING_MISSED"
+    FINDING_INVENTED = "FINDING_INVENTED"
+    WRONG_SIDE = "WRONG_SIDE"
+    WRONG_PRIOR = "WRONG_PRIOR"
+    WRONG_PATIENT = "WRONG_PATIENT"
+    POOR_TEXT = "POOR_TEXT"
+    POOR_IMAGES = "POOR_IMAGES"
+    OTHER = "OTHER"
+
+
+REJECT_LABELS: dict[RejectReason, str] = {
+    RejectReason.FINDING_MISSED: "It misses a finding",
+    RejectReason.FINDING_INVENTED: "It names a finding that is not there",
+    RejectReason.WRONG_SIDE: "It names the wrong side",
+    RejectReason.WRONG_PRIOR: "It compares with the wrong prior examination",
+    RejectReason.WRONG_PATIENT: "It does not fit this patient",
+    RejectReason.POOR_TEXT: "Its text cannot be used",
+    RejectReason.POOR_IMAGES: "The films cannot be read",
+    RejectReason.OTHER: "Another reason, which the note says",
+}
+"""Each reason in words for a person."""
+
+
+class TextState(StrEnum):
+    """Who goes on with the working text of a draft."""
+
+    OPEN = "OPEN"  # whoever may edit reports
+    SUBMITTED = "SUBMITTED"  # a trainee wrote it, and somebody who may sign goes on
+    SECOND_READER = "SECOND_READER"  # a reader asks for another reader's eyes
+
+
+class ReadingArm(StrEnum):
+    """What a reader sees first of a study that has a draft."""
+
+    WITH_DRAFT = "WITH_DRAFT"
+    READ_FIRST = "READ_FIRST"  # the draft is shown after the films, when the reader asks for it
+
+
+class ReadingEnd(StrEnum):
+    """How a reading ended."""
+
+    SIGNED = "SIGNED"
+    REJECTED = "REJECTED"
+    SENT = "SENT"  # the text went to somebody else
+    LEFT = "LEFT"  # nothing came of it, and the reader opened the study anew later
 
 
 class FailReason(StrEnum):
@@ -492,6 +545,8 @@ class Permission(StrEnum):
     DECIDE_HOLDS = "DECIDE_HOLDS"
     CHANGE_WORK = "CHANGE_WORK"  # release, draft again, withdraw, let rejected films count again
     ANSWER_SECOND_LOOKS = "ANSWER_SECOND_LOOKS"
+    EDIT_REPORTS = "EDIT_REPORTS"  # write the text of a report, and send it to who may sign
+    SIGN_REPORTS = "SIGN_REPORTS"  # sign, reject, countersign, add to what was signed
     READ_MESSAGES = "READ_MESSAGES"  # messages of other systems that were refused
     SETTLE_MESSAGES = "SETTLE_MESSAGES"
     READ_CAMPAIGNS = "READ_CAMPAIGNS"  # what is in campaigns, patients among it
@@ -562,8 +617,13 @@ class EventKind(StrEnum):
     CANCELLED = "CANCELLED"
     HELD = "HELD"
     DECIDED = "DECIDED"
+    EDITED = "EDITED"  # a reader began to write
+    SENT_ON = "SENT_ON"  # a working text went to somebody else
+    DISCARDED = "DISCARDED"  # a working text was given up for the draft
     SIGNED = "SIGNED"
     REJECTED = "REJECTED"
+    ADDENDUM = "ADDENDUM"
+    COUNTERSIGNED = "COUNTERSIGNED"
     CONSENT = "CONSENT"
     IMAGE_REJECTED = "IMAGE_REJECTED"
     REINSTATED = "REINSTATED"

@@ -114,7 +114,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(Kept.SET_ASIDE, "blobs/lost+found", None, "", "A person looks at it and removes it."),
     Rule(Kept.STUDIES, "studies, series, instances, study_changes", None, "", _FOR_EVER),
-    Rule(Kept.DRAFTS, "draft_requests, drafts, reviews", None, "", _FOR_EVER),
+    Rule(
+        Kept.DRAFTS, "draft_requests, drafts, reviews, working_texts, readings", None, "", _FOR_EVER
+    ),
     Rule(Kept.EVENTS, "events", None, "", _FOR_EVER),
     Rule(Kept.ORDERS, "orders, order_changes", None, "", _FOR_EVER),
     Rule(Kept.REPORTS, "received_reports", None, "", _FOR_EVER),

@@ -81,6 +81,9 @@ class ReviewPage:
     next_after: uuid.UUID | None
 
 
+_OF_DRAFTS = (ReviewDecision.SIGNED, ReviewDecision.REJECTED)
+"""Reviews that say something of a draft; what follows a signature changes no signed text."""
+
 _PROVENANCE = DraftRequest.provenance
 
 READ_FROM_DRAFT = (
@@ -125,7 +128,7 @@ def latest_reviews(
     studies = list_distinct_studies(session, Review.study_id, after, limit)
     latest = (
         select(Review)
-        .where(Review.study_id.in_(studies.ids))
+        .where(Review.study_id.in_(studies.ids), Review.decision.in_(_OF_DRAFTS))
         .ext(distinct_on(Review.study_id))
         .order_by(
             Review.study_id,
