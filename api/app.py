@@ -65,6 +65,8 @@ from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
 from api.request_guard import RequestGuard
 from api.request_log import RequestLog
+from api.reviews import pages as review_pages
+from api.reviews import routes as review_routes
 from api.schemas import Problem
 from api.trusted_proxies import TrustedProxies
 from records.accounts import accounts, local_logins, provider_accounts
@@ -102,6 +104,8 @@ ROUTERS = tuple(
         fhir_routes,
         health,
         images,
+        review_routes,
+        review_pages,
         pages,
         order_pages,
         report_pages,

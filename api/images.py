@@ -15,6 +15,7 @@ import uuid
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from api.readers import account_id
 from model.dicom.image_process import shared_process
 from model.errors import DecoderUnavailable
 from records.blobs import Blobs
@@ -22,6 +23,7 @@ from records.database.session import unit_of_work
 from records.database.tables import Instance
 from records.errors import DiskFull, FilmDamaged, FilmRemoved, NotFound, PartError
 from records.operations import scrub
+from records.reviews import readings
 from records.settings import Settings
 from records.states import BYTES_REMOVED_SENTENCE, DAMAGE_SENTENCES, InstanceState
 from records.workflow import studies
@@ -53,6 +55,8 @@ def view(request: Request, study: uuid.UUID, instance: uuid.UUID) -> Response:
     """
     with unit_of_work() as session:
         instances = studies.list_instances(session, study, InstanceState.KEPT)
+        if (account := account_id()) is not None:
+            readings.note_films(session, study, account)
     film = next((row for row in instances if row.id == instance), None)
     if film is None:
         raise NotFound("the study has no such film")

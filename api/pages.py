@@ -19,7 +19,9 @@ from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
 from api.holds import decide_many, describe
+from api.readers import hide_page
 from api.rendering import render
+from api.reviews.editor import load_editor
 from api.schemas import (
     BulkDecisionRequest,
     Counts,
@@ -95,8 +97,15 @@ def _read_live(query: WorklistQuery) -> dict[str, Any]:
         parts = overview.read_parts(session)
         values = {
             "query": query,
-            "page": worklist.read_page(
-                session, state=query.state, after=query.after, limit=PAGE_SIZE, search=query.words
+            "page": hide_page(
+                session,
+                worklist.read_page(
+                    session,
+                    state=query.state,
+                    after=query.after,
+                    limit=PAGE_SIZE,
+                    search=query.words,
+                ),
             ),
             "counts": Counts.from_workload(overview.read_workload(session, parts)),
             "parts": parts,
@@ -156,14 +165,18 @@ def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = 
         opened = emergencies.list_studies(session, grant) if grant else ()
         note_look(study_ids=[other.id for other in opened])
         now = database_time(session)
-    row, draft = record.row, record.current_draft
+        row, draft = record.row, record.current_draft
+        editor = load_editor(session, row.id, draft, record.drafts)
     return render(
         "study.html",
         record=record,
         row=row,
         draft=draft,
+        editor=editor,
         caveat=worklist.draft_caveat(row, draft.revision) if draft else "",
-        other_drafts=[other for other in record.drafts if other is not draft],
+        other_drafts=[]
+        if editor.is_hidden
+        else [other for other in record.drafts if other is not draft],
         withdrawn={
             event.request_id: event.detail
             for event in record.timeline

@@ -504,6 +504,7 @@ class Event(_FromRow):
 class StudyDetail(BaseModel):
     """One study with everything that is known of it. drafts, orders, reports: newest first.
 
+    draft_hidden: whoever asks reads the films first, so no draft is given yet.
     waits_for_order_until: then it is drafted without an order; null where it does not wait.
     timeline: its newest lines, oldest of them first. earlier: the `before` of the lines before
     these; null where there are none.
@@ -512,6 +513,7 @@ class StudyDetail(BaseModel):
     study: StudySummary
     instances: list[Instance]
     drafts: list[Draft]
+    draft_hidden: bool
     holds: list[Hold]
     rejections: list[Rejection]
     changes: list[StudyChange]

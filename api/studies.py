@@ -5,6 +5,7 @@ The pages read and decide through the same functions.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from api import related_schemas, schemas
 from api.holds import describe
 from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
+from api.readers import hide_page, hides
 from api.schemas import (
     Counts,
     DecisionRequest,
@@ -229,6 +231,7 @@ def list_studies(
             limit=limit,
             search=words,
         )
+        page = hide_page(session, page)
     return StudyPage.from_page(page)
 
 
@@ -243,6 +246,11 @@ def read_study(
     """One study with its instances, drafts, holds and the newest lines of its timeline."""
     with unit_of_work() as session:
         record = load_study(session, uid, before)
+        draft = record.current_draft
+        is_hidden = draft is not None and hides(session, draft)
+    if is_hidden:
+        row = dataclasses.replace(record.row, findings="", impression="")
+        record = dataclasses.replace(record, row=row, drafts=())
     return StudyDetail(
         study=StudySummary.from_row(record.row),
         instances=[
@@ -250,6 +258,7 @@ def read_study(
             for instance in record.instances
         ],
         drafts=[schemas.Draft.from_row(draft) for draft in record.drafts],
+        draft_hidden=is_hidden,
         holds=[schemas.Hold.from_row(hold) for hold in record.holds],
         rejections=[schemas.Rejection.from_row(rejection) for rejection in record.rejections],
         changes=[schemas.StudyChange.model_validate(change) for change in record.changes],

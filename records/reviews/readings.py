@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.review_tables import Reading
-from records.database.tables import Draft, Instance
+from records.database.tables import Draft, Instance, Review
 from records.errors import NotAllowed
 from records.settings import settings
-from records.states import InstanceState, ReadingArm, ReadingEnd
+from records.states import InstanceState, ReadingArm, ReadingEnd, ReviewDecision
 
 LEFT_AFTER_HOURS = 12
 """A reading that was opened so long ago is LEFT when its reader opens the study again."""
@@ -84,10 +85,50 @@ def hides_draft(session: Session, draft: Draft, account_id: uuid.UUID | None) ->
     """Whether a draft must not be shown to a person yet; what is signed is no draft any more."""
     if account_id is None:
         return False
-    reading = find(session, draft.id, account_id)
-    if reading is None:
-        return draw_arm(account_id, draft.study_id) is ReadingArm.READ_FIRST
-    return reading.draft_shown_at is None
+    return bool(list_hidden(session, {draft.id: draft.study_id}, account_id))
+
+
+def list_hidden(
+    session: Session, drafted: Mapping[uuid.UUID, uuid.UUID], account_id: uuid.UUID
+) -> set[uuid.UUID]:
+    """The drafts that must not be shown to a person yet.
+
+    Args:
+        session: the caller's transaction.
+        drafted: the study of each draft.
+        account_id: the person's.
+    """
+    if not drafted:
+        return set()
+    shown = dict(
+        session.execute(
+            select(Reading.draft_id, Reading.draft_shown_at).where(
+                Reading.draft_id.in_(drafted),
+                Reading.account_id == account_id,
+                Reading.ended_at.is_(None),
+            )
+        )
+        .tuples()
+        .all()
+    )
+    hidden = {
+        draft_id
+        for draft_id, study_id in drafted.items()
+        if (
+            shown[draft_id] is None
+            if draft_id in shown
+            else draw_arm(account_id, study_id) is ReadingArm.READ_FIRST
+        )
+    }
+    if not hidden:
+        return hidden
+    return hidden - set(
+        session.scalars(
+            select(Review.draft_id).where(
+                Review.draft_id.in_(hidden), Review.decision == ReviewDecision.SIGNED
+            )
+        )
+    )
 
 
 def note_films(session: Session, study_id: uuid.UUID, account_id: uuid.UUID) -> None:
