@@ -100,17 +100,16 @@ def list_hidden(
     """
     if not drafted:
         return set()
-    shown = dict(
-        session.execute(
+    shown = {
+        row.draft_id: row.draft_shown_at
+        for row in session.execute(
             select(Reading.draft_id, Reading.draft_shown_at).where(
                 Reading.draft_id.in_(drafted),
                 Reading.account_id == account_id,
                 Reading.ended_at.is_(None),
             )
         )
-        .tuples()
-        .all()
-    )
+    }
     hidden = {
         draft_id
         for draft_id, study_id in drafted.items()
