@@ -146,13 +146,33 @@
     const theirs = element("button", "Take this text", buttons);
     const mine = element("button", "Keep mine in its place", buttons);
     for (const button of [theirs, mine]) button.type = "button";
+    mine.className = "second";
     theirs.addEventListener("click", () => {
-      for (const name of ["findings", "impression"]) fields[name].value = current[name];
+      const given = texts();
+      fill(current);
       decide(newEtag, current);
+      if (!isSame(given, current)) offerBack(given);
     });
     mine.addEventListener("click", () => decide(newEtag, current));
+    // The focus stays where somebody types: the next key must press no button.
     conflict.hidden = false;
-    theirs.focus({ preventScroll: false });
+  }
+
+  function fill(text) {
+    for (const name of ["findings", "impression"]) fields[name].value = text[name];
+  }
+
+  function offerBack(given) {
+    const back = element("button", "Bring back what I wrote", conflict);
+    back.type = "button";
+    back.className = "second";
+    back.addEventListener("click", () => {
+      fill(given);
+      conflict.hidden = true;
+      conflict.replaceChildren();
+      typed();
+    });
+    conflict.hidden = false;
   }
 
   function decide(newEtag, current) {

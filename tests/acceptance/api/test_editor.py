@@ -94,9 +94,13 @@ def test_of_two_readers_neither_overwrites_the_other(serve, study, log_in):
     assert saved_text() == ("Written by Doe.", 2)
     roe.get_by_label("Findings").fill("Written by Roe, more.")
     expect(roe.locator("#conflict")).to_contain_text("Written by Doe.")
+    expect(roe.get_by_label("Findings")).to_be_focused()  # the next key must press no button
     roe.get_by_role("button", name="Take this text").click()
     expect(roe.get_by_label("Findings")).to_have_value("Written by Doe.")
     assert saved_text() == ("Written by Doe.", 2)
+    roe.get_by_role("button", name="Bring back what I wrote").click()
+    expect(roe.locator("#saved")).to_have_text(re.compile("^Saved "))
+    assert saved_text() == ("Written by Roe, more.", 3)
 
 
 @pytest.mark.parametrize("scripts", [True, False])
