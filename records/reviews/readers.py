@@ -13,7 +13,7 @@ from records.database.tables import Draft, Hold, Review, Study
 from records.errors import NotAllowed, NotFound
 from records.states import WARNING, ReviewDecision
 
-MOST_TEXT = 20_000
+MOST_TEXT = 10_000
 """Characters of a section. Reports have some hundred."""
 
 

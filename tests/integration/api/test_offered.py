@@ -40,6 +40,10 @@ NOT_OFFERED = {
     ("POST", "/account/second-factor/confirm"),  # shown once a secret was offered
     ("POST", "/account/second-factor/remove"),  # shown once there is a second factor
     ("POST", "/account/sessions"),  # shown once there are others
+    # Offered once a report is signed, or while a draft is hidden (tests of the editor).
+    ("POST", "/studies/{study}/addendum"),
+    ("POST", "/studies/{study}/countersign"),
+    ("POST", "/studies/{study}/show-draft"),
     # Of programs, and of the identity provider.
     ("POST", "/auth/token"),
     ("POST", "/login/oidc/backchannel-logout"),
