@@ -34,6 +34,7 @@ from records.states import (
     REJECTION_SENTENCES,
     WARNING,
     ActorKind,
+    ChangeOrigin,
     Damage,
     Decision,
     HoldReason,
@@ -392,6 +393,9 @@ class StudyChange(_FromRow):
     """An older value of a study's field, and the newer one that is shown."""
 
     at: dt.datetime
+    origin: ChangeOrigin | None = Field(
+        description="By which interface a message came, or PERSON; null where a film brought it."
+    )
     calling_ae: str
     field: str
     old_value: str

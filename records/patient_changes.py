@@ -30,7 +30,7 @@ from records.patient_rows import (
     write_patient,
 )
 from records.received_text import clean_line
-from records.states import EndReason, EventKind, OrderChangeKind, Origin
+from records.states import ChangeOrigin, EndReason, EventKind, OrderChangeKind, Origin
 from records.workflow import events, withdrawals
 from records.workflow.identifiers import KeyKind, PatientId, patient_ids, plain_key
 from records.workflow.patients import Patient
@@ -175,7 +175,7 @@ def undo_merge(session: Session, retired: PatientId, by: str) -> PatientChange:
 
     changed = write_patient(
         session,
-        Source(Origin.REST, clean_line(by), None),
+        Source(ChangeOrigin.PERSON, clean_line(by), None),
         _lock(session, Order, ids.get("orders", [])),
         _lock(session, ReceivedReport, ids.get("reports", [])),
         ids.get("studies", []),

@@ -20,6 +20,7 @@ from records.orders import effects, matching
 from records.orders.receiving import note_change, write_keys
 from records.reports import receiving as report_receiving
 from records.states import (
+    ChangeOrigin,
     EndReason,
     EventKind,
     InstanceState,
@@ -41,9 +42,9 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a change came from: an interface, who sent it, and the row of its message."""
+    """Where a change came from: an interface or a person, who sent it, the row of its message."""
 
-    origin: Origin
+    origin: Origin | ChangeOrigin
     sender: str
     message_id: uuid.UUID | None
 

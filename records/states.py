@@ -592,7 +592,7 @@ class Origin(StrEnum):
 
 
 class ChangeOrigin(StrEnum):
-    """What changed an order: a message of another system, by its interface, or a person here."""
+    """What changed an order or a study: a message, by its interface; a person; an order's study."""
 
     HL7 = Origin.HL7.value
     FHIR = Origin.FHIR.value
@@ -600,7 +600,8 @@ class ChangeOrigin(StrEnum):
     DICOM = Origin.DICOM.value
     REST = Origin.REST.value
     FILE = Origin.FILE.value
-    PERSON = "PERSON"  # who moved the order with its study to another site
+    PERSON = "PERSON"  # who moved a study to another site, or took a merge of patients back
+    STUDY = "STUDY"  # an order of no known site took that of its study
 
 
 class OrderStatus(StrEnum):

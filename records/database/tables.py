@@ -43,11 +43,11 @@ from records.database.search_forms import (
 )
 from records.states import (
     WARNING,
+    ChangeOrigin,
     Damage,
     Decision,
     HoldReason,
     InstanceState,
-    Origin,
     Purpose,
     RejectionReason,
     RequestState,
@@ -277,12 +277,12 @@ class StudyChange(Base):
     """An older value of a study's field that a newer object or a message replaced."""
 
     __tablename__ = "study_changes"
-    __table_args__ = (vocabulary_check("origin", Origin),)
+    __table_args__ = (vocabulary_check("origin", ChangeOrigin),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-    calling_ae: Mapped[str]  # or the sender of a message
+    calling_ae: Mapped[str]  # or the sender of a message, or of a PERSON the name
     origin: Mapped[str | None]  # by which interface a message came; NULL where a film brought it
     field: Mapped[str]  # a column of studies
     old_value: Mapped[str]

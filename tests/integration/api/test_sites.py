@@ -237,7 +237,7 @@ def test_the_history_of_an_order_names_the_account_that_moved_its_study(two_site
     assert both.post(path.format(drafted), **sent).status_code in (200, 303)
     page = both.get(f"/orders/{order}").text
     line = page.partition("<del>default</del>")[2].partition("</tr>")[0]
-    assert " ".join(re.sub(r"<[^>]+>", " ", line).split()) == "→ north a person here both"
+    assert " ".join(re.sub(r"<[^>]+>", " ", line).split()) == "→ north a person here, both"
     # So does a lead reader who sees the new site alone.
     north = open_as("north.lead", Role.LEAD, "north")
     _, moved = north.get(f"/api/orders/{order}").json()["changes"]

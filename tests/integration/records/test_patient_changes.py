@@ -18,7 +18,14 @@ from records.patient_changes import (
 )
 from records.reports.receiving import receive_report
 from records.reports.report import OutsideReport
-from records.states import HoldReason, MatchState, OrderTextSource, Origin, ReportStatus
+from records.states import (
+    ChangeOrigin,
+    HoldReason,
+    MatchState,
+    OrderTextSource,
+    Origin,
+    ReportStatus,
+)
 from records.workflow import holds, reviews
 from records.workflow.identifiers import PatientId
 from records.workflow.patient_aliases import list_ids, resolve_id
@@ -175,6 +182,10 @@ def test_a_merge_is_taken_back(database):
     assert [row.state for row in rows(StudyOrder)] == [MatchState.MATCHED]
     (undone,) = rows(OrderChange, OrderChange.kind == "PATIENT_SEPARATED")
     assert (undone.sender, undone.new_values["patient_id"]) == ("Dr. Roe", "P-1")
+    assert undone.origin == ChangeOrigin.PERSON
+    assert {
+        (row.origin, row.calling_ae) for row in rows(StudyChange) if row.new_value == "P-1"
+    } == {(ChangeOrigin.PERSON, "Dr. Roe")}
     with unit_of_work() as session, pytest.raises(NotFound, match="no merge retired"):
         undo_merge(session, PatientId("P-1"), "Dr. Roe")
 

@@ -1,0 +1,48 @@
+"""The history of a study tells when a person changed it; that of an order, when its study did.
+
+Revision ID: 0047
+Revises: 0046
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0047"
+down_revision = "0046"
+branch_labels = None
+depends_on = None
+
+ORIGINS = "'HL7', 'FHIR', 'WORKLIST', 'DICOM', 'REST', 'FILE'"
+
+# A line of a history is never changed but here: the older version knows no such origins. It said
+# of an order that took the site of its study what the order's own sender was.
+ORIGINS_BEFORE = """
+UPDATE study_changes SET origin = 'REST' WHERE origin IN ('PERSON', 'STUDY');
+
+ALTER TABLE order_changes DISABLE TRIGGER USER;
+UPDATE order_changes SET origin = orders.origin, sender = orders.sender FROM orders
+WHERE orders.id = order_changes.order_id AND order_changes.origin = 'STUDY';
+ALTER TABLE order_changes ENABLE TRIGGER USER;
+"""
+
+
+def _constrain_origin(table: str, origins: str) -> None:
+    # NOT VALID: no reader or writer waits while all rows are checked; the next statement checks them.
+    op.execute(f"ALTER TABLE {table} DROP CONSTRAINT ck_{table}_origin_known")
+    op.execute(
+        f"ALTER TABLE {table} ADD CONSTRAINT ck_{table}_origin_known"
+        f" CHECK (origin IN ({origins})) NOT VALID"
+    )
+    op.execute(f"ALTER TABLE {table} VALIDATE CONSTRAINT ck_{table}_origin_known")
+
+
+def upgrade() -> None:
+    for table in ("order_changes", "study_changes"):
+        _constrain_origin(table, f"{ORIGINS}, 'PERSON', 'STUDY'")
+
+
+def downgrade() -> None:
+    op.execute(ORIGINS_BEFORE)
+    _constrain_origin("order_changes", f"{ORIGINS}, 'PERSON'")
+    _constrain_origin("study_changes", ORIGINS)
