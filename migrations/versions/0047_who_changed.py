@@ -1,11 +1,14 @@
 """The history of a study tells when a person changed it; that of an order, when its study did.
 
+A campaign that people of one site created waits while they may not fetch from its PACS.
+
 Revision ID: 0047
 Revises: 0046
 """
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0047"
@@ -38,11 +41,18 @@ def _constrain_origin(table: str, origins: str) -> None:
 
 
 def upgrade() -> None:
+    for column in ("is_site_bound", "is_denied"):
+        op.add_column(
+            "campaigns",
+            sa.Column(column, sa.Boolean(), server_default=sa.false(), nullable=False),
+        )
     for table in ("order_changes", "study_changes"):
         _constrain_origin(table, f"{ORIGINS}, 'PERSON', 'STUDY'")
 
 
 def downgrade() -> None:
+    for column in ("is_denied", "is_site_bound"):
+        op.drop_column("campaigns", column)
     op.execute(ORIGINS_BEFORE)
     _constrain_origin("order_changes", f"{ORIGINS}, 'PERSON'")
     _constrain_origin("study_changes", ORIGINS)
