@@ -573,7 +573,7 @@ class EventKind(StrEnum):
     REPORT_RECEIVED = "REPORT_RECEIVED"
     PATIENT_CHANGED = "PATIENT_CHANGED"
     SITE = "SITE"
-    PRIORITY = "PRIORITY"  # a sender wanted a more urgent one, and is not known to be who it says
+    PRIORITY = "PRIORITY"  # a sender wanted a more urgent one: doubted, or counted later
 
 
 WORK_SUCCEEDED = (EventKind.PREPARED, EventKind.DRAFTED, EventKind.SKIPPED)

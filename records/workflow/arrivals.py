@@ -172,6 +172,7 @@ def insert_instance(
 def update_study(session: Session, study: Study, arrived: ReceivedInstance) -> None:
     """Update the study from the header of a new object."""
     study.last_received_at = func.clock_timestamp()
+    doubted_priorities.believe(session, study, arrived.priority, arrived.calling_ae)
     study.priority = min(study.priority, arrived.priority)
     if study.received_priority is not None:
         study.received_priority = min(study.received_priority, arrived.priority)

@@ -471,6 +471,23 @@ def test_the_timeline_says_once_that_a_priority_does_not_count_and_what_to_do(li
         assert doubted_priorities.recent(session) == DoubtedStudies(0, ())
 
 
+def test_a_doubted_priority_counts_when_the_film_comes_again_from_a_sender_that_is_known(listen):
+    image = make_image("1.2.1")
+    doubting = listen(**URGENT, unproven_callers="doubt")
+    assert send_images(doubting.port, image, caller="ED_CR") == [0]
+    believing = listen(
+        **URGENT, unproven_callers="doubt", caller_addresses="ED_CR=127.0.0.1,BATCH=127.0.0.1"
+    )
+    for caller in ("BATCH", "ED_CR", "ED_CR", "BATCH"):
+        assert send_images(believing.port, image, caller=caller) == [0]
+    assert read_study("1.2.1").priority == Priority.STAT
+    doubted, counts = lines_of_priority("1.2.1")
+    assert doubted.startswith("STAT, wanted by ED_CR, does not count")
+    assert counts == "STAT, wanted by ED_CR, counts now: it is known who the sender is."
+    with unit_of_work() as session:
+        assert doubted_priorities.recent(session) == DoubtedStudies(0, ())
+
+
 def test_nothing_is_said_where_the_study_is_as_urgent_by_something_else(listen):
     listener = listen(**URGENT, unproven_callers="doubt")
     priority_of(listener.port, "1.2.1", caller="BATCH")
