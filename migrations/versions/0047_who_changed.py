@@ -1,6 +1,7 @@
 """The history of a study tells when a person changed it; that of an order, when its study did.
 
-A campaign that people of one site created waits while they may not fetch from its PACS.
+A refusal belongs to the site of its calling AE title, which lists it to its people. A campaign that
+people of one site created waits while they may not fetch from its PACS.
 
 Revision ID: 0047
 Revises: 0046
@@ -29,6 +30,13 @@ WHERE orders.id = order_changes.order_id AND order_changes.origin = 'STUDY';
 ALTER TABLE order_changes ENABLE TRIGGER USER;
 """
 
+DEFAULT_SITE_ID = "00000000-0000-7000-8000-000000000001"
+
+REFUSALS_OF_CALLERS = """
+UPDATE refusals SET site_id = site_callers.site_id FROM site_callers
+WHERE site_callers.calling_ae = refusals.calling_ae;
+"""
+
 
 def _constrain_origin(table: str, origins: str) -> None:
     # NOT VALID: no reader or writer waits while all rows are checked; the next statement checks them.
@@ -41,6 +49,18 @@ def _constrain_origin(table: str, origins: str) -> None:
 
 
 def upgrade() -> None:
+    op.add_column(
+        "refusals",
+        sa.Column(
+            "site_id",
+            sa.Uuid(),
+            sa.ForeignKey("sites.id", name=op.f("fk_refusals_site_id_sites")),
+            server_default=DEFAULT_SITE_ID,
+            nullable=False,
+        ),
+    )
+    op.execute(REFUSALS_OF_CALLERS)
+    op.create_index("ix_refusals_site_id", "refusals", ["site_id", "at", "id"])
     for column in ("is_site_bound", "is_denied"):
         op.add_column(
             "campaigns",
@@ -51,6 +71,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_refusals_site_id", "refusals")
+    op.drop_column("refusals", "site_id")
     for column in ("is_denied", "is_site_bound"):
         op.drop_column("campaigns", column)
     op.execute(ORIGINS_BEFORE)

@@ -738,6 +738,8 @@ class Refusal(Base):
             "sop_class_uid",
             unique=True,
         ),
+        # The list of the people of one site.
+        Index("ix_refusals_site_id", "site_id", "at", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -751,6 +753,10 @@ class Refusal(Base):
     address: Mapped[str] = mapped_column(server_default="")  # the sender's network address
     hour: Mapped[dt.datetime | None]  # NULL where the row is one refusal, from before they counted
     count: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    # That of the calling AE title, as of a study; the first site's where it is nobody's.
+    site_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sites.id"), server_default=text(f"'{DEFAULT_SITE_ID}'::uuid")
+    )
 
 
 class Alarm(Base):
