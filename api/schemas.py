@@ -9,21 +9,14 @@ import datetime as dt
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    computed_field,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
 from api.access.decider import name_decider
 from api.related_schemas import HeldOrder, HeldReports, StudyOrder, StudyReport
 from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
-from records.database import tables
+from records.database import draft_tables, operation_tables, tables
 from records.operations import overview
 from records.operations.alarms import runbook_path
 from records.operations.lights import LightState
@@ -229,7 +222,7 @@ class ImageSupport(BaseModel):
     error_rate: float
 
 
-def sent_indication(draft: tables.Draft) -> str:
+def sent_indication(draft: draft_tables.Draft) -> str:
     """The indication as it was sent; "" where none was."""
     return "" if draft.indication_source == "none" else draft.indication
 
@@ -284,7 +277,7 @@ class Draft(_FromRow):
     superseded_at: dt.datetime | None
 
     @classmethod
-    def from_row(cls, draft: tables.Draft) -> Draft:
+    def from_row(cls, draft: draft_tables.Draft) -> Draft:
         """The draft of a row. The current one is primary and not superseded."""
         own = {
             "current": draft.purpose == "PRIMARY" and draft.superseded_at is None,
@@ -583,7 +576,7 @@ class Part(_FromRow):
     facts: dict[str, Any]
 
     @classmethod
-    def from_row(cls, heartbeat: tables.Heartbeat) -> Part:
+    def from_row(cls, heartbeat: operation_tables.Heartbeat) -> Part:
         """The part that wrote a heartbeat."""
         return cls.model_validate(heartbeat)
 

@@ -35,19 +35,12 @@ from api.schemas import (
     WithdrawalRequest,
 )
 from records import hold_decisions, site_moves
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.order_tables import Order, StudyOrder
 from records.database.report_tables import FinalComparison, ReceivedReport
 from records.database.session import unit_of_work
-from records.database.tables import (
-    Draft,
-    DraftRequest,
-    Event,
-    Hold,
-    Instance,
-    Rejection,
-    Site,
-    StudyChange,
-)
+from records.database.site_tables import Site
+from records.database.tables import Event, Hold, Instance, Rejection, StudyChange
 from records.operations import overview, refusals, troubles
 from records.orders import reading as order_reading
 from records.reports import reading as report_reading

@@ -15,7 +15,7 @@ from records.settings import settings
 
 if TYPE_CHECKING:
     from api.schemas import PastAlarm
-    from records.database.tables import AlarmMessage
+    from records.database.operation_tables import AlarmMessage
     from records.operations.troubles import AlarmHistory
 
 alarms = typer.Typer(
