@@ -1,4 +1,4 @@
-"""The tables of the running system: refusals, alarms, callers, heartbeats, observations, the scrub."""
+"""The tables of the running system: refusals, alarms, callers, heartbeats, observations, scrub."""
 
 from __future__ import annotations
 
