@@ -8,8 +8,8 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.operation_tables import Refusal
 from records.database.session import interval
-from records.database.tables import Refusal
 from records.states import TallyKind
 from records.workflow import tallies
 
