@@ -15,9 +15,10 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.draft_tables import Draft
 from records.database.order_tables import Order, PatientAlias, StudyOrder
 from records.database.report_tables import ReceivedReport
-from records.database.tables import Draft, Study
+from records.database.tables import Study
 from records.errors import MessageError, NotAllowed, NotFound
 from records.orders import matching
 from records.patient_rows import (

@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from records.database.draft_tables import DraftRequest
 from records.database.order_tables import Order, OrderKey
 from records.database.report_tables import ReceivedReport, ReportKey
-from records.database.tables import DraftRequest, Instance, Study
+from records.database.tables import Instance, Study
 from records.orders import effects, matching
 from records.orders.receiving import note_change, write_keys
 from records.reports import receiving as report_receiving

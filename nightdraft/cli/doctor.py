@@ -18,7 +18,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from api.schemas import Readiness, ReadinessCheck
+from api.operation_schemas import Readiness, ReadinessCheck
 from nightdraft.station import checks
 from nightdraft.station.privileges import reason_to_stay_root
 from nightdraft.station.station import (

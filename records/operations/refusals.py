@@ -8,8 +8,9 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.operation_tables import Refusal
 from records.database.session import interval
-from records.database.tables import DEFAULT_SITE_ID, Refusal
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.states import TallyKind
 from records.workflow import sites, tallies
 from records.workflow.site_lists import newest_visible

@@ -19,7 +19,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, OrderChange, OrderKey, StudyOrder
-from records.database.tables import DEFAULT_SITE_ID, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Study
 from records.states import ChangeOrigin, EventKind, HoldReason, MatchState, OrderChangeKind
 from records.workflow import events, holds, study_sites
 from records.workflow.identifiers import KeyKind, make_keys, patient_ids, plain_key

@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.campaign_tables import Campaign, CampaignStudy
-from records.database.tables import DEFAULT_SITE_ID, Instance, Series, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Instance, Series, Study
 from records.states import CampaignStudyState, Comparison, InstanceState, Priority, SiteBasis
 from records.workflow import doubted_priorities, sites
 from records.workflow.corrections import SHOWN_COLUMNS

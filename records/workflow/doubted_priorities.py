@@ -8,8 +8,9 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from records.database.campaign_tables import CampaignStudy
+from records.database.draft_tables import DraftRequest
 from records.database.session import interval
-from records.database.tables import DraftRequest, Event, Study
+from records.database.tables import Event, Study
 from records.states import OPEN, CampaignStudyState, EventKind, Priority
 from records.workflow import events
 

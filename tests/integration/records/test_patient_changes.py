@@ -3,10 +3,11 @@
 import pytest
 from sqlalchemy import select
 
+from records.database.draft_tables import Draft
 from records.database.order_tables import Order, OrderChange, PatientAlias, StudyOrder
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.database.session import unit_of_work
-from records.database.tables import Draft, Hold, Instance, Study, StudyChange
+from records.database.tables import Hold, Instance, Study, StudyChange
 from records.errors import MessageError, NotFound
 from records.orders.order import OrderText
 from records.patient_changes import (

@@ -63,7 +63,7 @@ def look() -> list[str]:
 def shown_since(before: dt.datetime) -> bool:
     from sqlalchemy import select
 
-    from records.database.tables import Heartbeat
+    from records.database.operation_tables import Heartbeat
 
     with unit_of_work() as session:
         seen = session.scalar(

@@ -13,8 +13,9 @@ from intake.archive.puller import KeptClaim, Puller, SourceState
 from records.campaigns import pulling
 from records.campaigns.campaigns import cancel as cancel_campaign
 from records.database.campaign_tables import CampaignStudy
+from records.database.operation_tables import Alarm
 from records.database.session import unit_of_work
-from records.database.tables import Alarm, Instance
+from records.database.tables import Instance
 from records.states import CampaignKind
 from records.workflow import site_scope
 from tests.support import campaigns

@@ -18,8 +18,9 @@ from pynetdicom.sop_class import Verification
 from sqlalchemy import func, update
 
 from nightdraft.station.wheels import free_port
+from records.database.operation_tables import Refusal
 from records.database.session import interval, unit_of_work
-from records.database.tables import Refusal, Study
+from records.database.tables import Study
 from records.states import EventKind, Priority
 from records.workflow import doubted_priorities, events
 from records.workflow.doubted_priorities import DoubtedStudies

@@ -8,8 +8,10 @@ from sqlalchemy import select
 from records.campaigns import campaigns, progress, pulling, retrying, rows
 from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
+from records.database.draft_tables import DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import DEFAULT_SITE_ID, DraftRequest, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Study
 from records.errors import LostLease, NotAllowed, NotFound
 from records.states import CampaignKind, CampaignReason, CampaignStudyState, SiteBasis
 from records.workflow import site_scope

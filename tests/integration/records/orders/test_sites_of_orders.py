@@ -7,7 +7,8 @@ import migrations
 from records import hold_decisions
 from records.database.order_tables import Order, OrderChange, StudyOrder
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID, Event, Hold, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Event, Hold, Study
 from records.errors import MessageError, NotAllowed, NotFound
 from records.orders import matching, reading, receiving
 from records.orders.receiving import OrderOutcome

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select, update
 
+from records.database.draft_tables import DraftRequest
 from records.database.session import interval, unit_of_work
-from records.database.tables import DraftRequest, Event, Study
+from records.database.tables import Event, Study
 from records.states import EventKind, Priority
 from tests.support.ordered_studies import receive
 from tests.support.registered_studies import OTHER_PATIENT, complete, new_instance, register

@@ -13,7 +13,7 @@ from nightdraft.bench.growth_fill import TABLES, fill
 from nightdraft.bench.growth_operations import list_operations
 from nightdraft.bench.operation import Operation
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.operations import refusals
 from records.states import WARNING, FailReason, VisibleState
 from records.workflow import doubted_priorities, requests, site_scope, worklist
