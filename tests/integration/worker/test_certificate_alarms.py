@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import make_app
-from nightdraft.cli.doctor import run_checks
+from nightdraft.doctor import run_checks
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.operations import alarms, certificates
