@@ -16,16 +16,16 @@ from records.settings import Settings
 
 def check_certificates(settings: Settings) -> str:
     """Check the certificates that this machine shows."""
-    from records import tls
     from records.pacs import read_pacs_file
+    from records.tls import certificates, servers
 
     sentences: list[str] = []
     ending: list[str] = []
     found: list[tuple[str, str]] = []
     for name, files in (
-        ("the listener", tls.listener_files(settings)),
-        ("the HL7 listener", tls.hl7_files(settings)),
-        ("the pages", tls.pages_files(settings)),
+        ("the listener", servers.listener_files(settings)),
+        ("the HL7 listener", servers.hl7_files(settings)),
+        ("the pages", servers.pages_files(settings)),
     ):
         if files is None:
             continue
@@ -39,12 +39,12 @@ def check_certificates(settings: Settings) -> str:
     for name, path in found:
         if not path:
             continue
-        certificate = tls.CertificateFile.read(path)
+        certificate = certificates.CertificateFile.read(path)
         days = certificate.days_left()
         if days < 0:
             raise PartError(f"that of {name} ended on {certificate.ends:%Y-%m-%d}: renew {path}")
         sentence = f"{name} until {certificate.ends:%Y-%m-%d}"
-        (ending if days < tls.SOON_DAYS else sentences).append(sentence)
+        (ending if days < certificates.SOON_DAYS else sentences).append(sentence)
     if ending:
         raise CheckWarning(f"renew soon: {', '.join(ending)}")
     return ", ".join(sentences) or "none is set: DICOM, HL7 and the pages are served without TLS"
@@ -133,7 +133,7 @@ def check_listener(settings: Settings) -> str:
 
 def _tls_port(settings: Settings) -> str:
     """Check that the listener shows the certificate of its file."""
-    from records.tls import CertificateFile
+    from records.tls.certificates import CertificateFile
 
     host, port = loopback_of(settings.listen_host), settings.listen_tls_port
     try:
@@ -186,7 +186,7 @@ def check_hl7(settings: Settings) -> str:
 
 def check_pages(settings: Settings) -> str:
     """Check that the pages answer and show the certificate of their file."""
-    from records.tls import CertificateFile
+    from records.tls.certificates import CertificateFile
 
     host, port = page_address(settings)
     is_https = bool(settings.serve_certificate)
