@@ -327,7 +327,7 @@ def doctor(
     json: AsJson = False,
 ) -> None:
     """Check each part, and say what to fix."""
-    from nightdraft.cli.doctor import readiness, render_results, run_checks
+    from nightdraft.doctor import readiness, render_results, run_checks
 
     results = run_checks(settings(), part)
     if json:

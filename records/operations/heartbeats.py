@@ -22,7 +22,7 @@ from records.errors import safe_text
 from records.settings import settings
 from records.states import TallyKind
 from records.telemetry import logger
-from records.tls import shown_certificates
+from records.tls.watched import shown_certificates
 from records.workflow import tallies
 
 SILENT_SECONDS = 60.0
