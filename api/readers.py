@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from api.access.freshness import PasswordNeeded
 from api.access.visitor import current_visitor
+from records.database.draft_tables import Draft
 from records.database.session import database_time
-from records.database.tables import Draft
 from records.emergency_grants import grant_of
 from records.errors import NotAllowed
 from records.reviews import readings

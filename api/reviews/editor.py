@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from api.readers import account_id, hides, reader_of
 from api.word_differences import WordsOf, compare_words
-from records.database.review_tables import WorkingText
-from records.database.tables import Draft, Review
+from records.database.draft_tables import Draft
+from records.database.review_tables import Review, WorkingText
 from records.emergency_grants import grant_of
 from records.reviews import lookup, readings, working_texts
 from records.reviews.readers import Reader

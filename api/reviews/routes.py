@@ -29,9 +29,9 @@ from api.reviews.schemas import (
     WorkingText,
 )
 from api.schemas import StudyUid
+from records.database.draft_tables import Draft
+from records.database.review_tables import Review as ReviewRow
 from records.database.session import unit_of_work
-from records.database.tables import Draft
-from records.database.tables import Review as ReviewRow
 from records.errors import NotFound
 from records.reviews import lookup, readings, signing, working_texts
 from records.reviews.working_texts import StaleText, Text

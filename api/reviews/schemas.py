@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from api.schemas import MANY_LINES, Decider
 from model.dicom.characters import remove_controls
-from records.database import tables
+from records.database import review_tables
 from records.reviews import working_texts
 from records.reviews.readers import MOST_TEXT
 from records.states import RejectReason, ReviewDecision, TextState
@@ -176,7 +176,7 @@ class Review(BaseModel):
     training_consent: bool
 
     @classmethod
-    def from_row(cls, row: tables.Review) -> Review:
+    def from_row(cls, row: review_tables.Review) -> Review:
         """The review of its row."""
         return cls(
             id=row.id,

@@ -1,7 +1,7 @@
 """Working texts and readings; reviews know addenda, countersignatures and finals from elsewhere.
 
 Revision ID: 0048
-Revises: 0046
+Revises: 0047
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 import migrations
 
 revision = "0048"
-down_revision = "0046"
+down_revision = "0047"
 branch_labels = None
 depends_on = None
 

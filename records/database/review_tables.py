@@ -1,15 +1,111 @@
-"""The tables of what readers write and see before they sign: working texts and readings."""
+"""The tables of reviews: what readers signed, and what they write and see before they sign."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from records.database.base import Base, id_column, vocabulary_check
-from records.states import ReadingArm, TextState
+from records.database.base import Base, id_column, listed, vocabulary_check
+from records.states import ReadingArm, RejectReason, ReviewDecision, TextState
+
+
+class Review(Base):
+    """A reader's review of a draft: the report that was signed, or why there is none.
+
+    Written once; a trigger refuses every change but that of `training_consent`.
+    """
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        vocabulary_check("decision", ReviewDecision),
+        CheckConstraint(r"reader ~ '\S'", name="has_reader"),
+        CheckConstraint(
+            r"decision <> 'SIGNED' OR (findings || impression) ~ '\S'", name="signed_has_text"
+        ),
+        CheckConstraint(
+            r"decision <> 'REJECTED' OR"
+            r" ((note ~ '\S' OR coalesce(reject_reason, 'OTHER') <> 'OTHER')"
+            " AND findings = '' AND impression = '' AND NOT training_consent)",
+            name="rejected_has_reason_alone",
+        ),
+        CheckConstraint(
+            f"reject_reason IS NULL OR (decision = 'REJECTED'"
+            f" AND reject_reason IN ({listed(RejectReason)}))",
+            name="reject_reason_known",
+        ),
+        CheckConstraint(r"(decision = 'ADDENDUM') = (addendum ~ '\S')", name="addendum_has_text"),
+        CheckConstraint(
+            "(decision IN ('ADDENDUM', 'COUNTERSIGNED')) = (follows_id IS NOT NULL)",
+            name="follows_a_report",
+        ),
+        CheckConstraint(
+            "(decision = 'SIGNED_ELSEWHERE') = (report_id IS NOT NULL)", name="elsewhere_has_report"
+        ),
+        CheckConstraint(
+            "decision IN ('SIGNED', 'REJECTED')"
+            " OR (findings = '' AND impression = '' AND NOT training_consent)",
+            name="text_of_report_alone",
+        ),
+        # A draft is signed once; who rejects it does not keep another from signing.
+        Index(
+            "uq_reviews_signed",
+            "draft_id",
+            unique=True,
+            postgresql_where=text("decision = 'SIGNED'"),
+        ),
+        Index("ix_reviews_study_id", "study_id", "decided_at"),
+        # Addenda and countersignatures, which few reports have.
+        Index(
+            "ix_reviews_follows_id", "follows_id", postgresql_where=text("follows_id IS NOT NULL")
+        ),
+        # A final from elsewhere ends a draft once.
+        Index(
+            "uq_reviews_elsewhere",
+            "draft_id",
+            "report_id",
+            unique=True,
+            postgresql_where=text("report_id IS NOT NULL"),
+        ),
+        # A person countersigns a report once.
+        Index(
+            "uq_reviews_countersigned",
+            "follows_id",
+            "account_id",
+            unique=True,
+            postgresql_where=text("decision = 'COUNTERSIGNED'"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = id_column()
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
+    draft_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("drafts.id"), index=True)
+    decision: Mapped[str]
+    reader: Mapped[str]
+    findings: Mapped[str] = mapped_column(server_default="")  # as signed
+    impression: Mapped[str] = mapped_column(server_default="")  # as signed
+    note: Mapped[str] = mapped_column(server_default="")  # why it was rejected
+    training_consent: Mapped[bool] = mapped_column(server_default=text("false"))
+    decided_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    # Whose account it was; NULL before there were accounts, and of SIGNED_ELSEWHERE.
+    account_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("accounts.id"))
+    # The signed report that an addendum or a countersignature belongs to.
+    follows_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("reviews.id"))
+    # Our id of the final report from elsewhere; no key, for a report can be erased alone.
+    report_id: Mapped[uuid.UUID | None]
+    reject_reason: Mapped[str | None]
+    addendum: Mapped[str] = mapped_column(server_default="")
+    prepared_by: Mapped[str] = mapped_column(server_default="")  # the trainee who submitted it
+    # What the page showed when it was signed: the version of the working text and its digest
+    # (records.reviews.digests); NULL where no page asked.
+    text_version: Mapped[int | None]
+    text_sha256: Mapped[str | None]
+    # By section, the characters that the reader changed and those of the longer text.
+    distances: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
 
 class WorkingText(Base):

@@ -6,7 +6,7 @@ import uuid
 
 from sqlalchemy.orm import Session
 
-from records.database.tables import Review
+from records.database.review_tables import Review
 from records.errors import NotAllowed, NotFound
 from records.states import EventKind, ReviewDecision
 from records.workflow import events

@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from records.database.tables import Review, Study
+from records.database.review_tables import Review
+from records.database.tables import Study
 from records.states import ReviewDecision
 
 

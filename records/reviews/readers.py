@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from records.database.tables import Draft, Hold, Review, Study
+from records.database.draft_tables import Draft
+from records.database.review_tables import Review
+from records.database.tables import Hold, Study
 from records.errors import NotAllowed, NotFound
 from records.states import WARNING, ReviewDecision
 

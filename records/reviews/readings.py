@@ -14,8 +14,9 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.database.review_tables import Reading
-from records.database.tables import Draft, Instance, Review
+from records.database.draft_tables import Draft
+from records.database.review_tables import Reading, Review
+from records.database.tables import Instance
 from records.errors import NotAllowed
 from records.settings import settings
 from records.states import InstanceState, ReadingArm, ReadingEnd, ReviewDecision

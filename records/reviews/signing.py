@@ -13,8 +13,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.database.review_tables import WorkingText
-from records.database.tables import Draft, Review, Study
+from records.database.draft_tables import Draft
+from records.database.review_tables import Review, WorkingText
+from records.database.tables import Study
 from records.errors import NotAllowed, NotFound
 from records.reviews import readings, working_texts
 from records.reviews.edit_distances import measure_section

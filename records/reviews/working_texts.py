@@ -15,8 +15,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
+from records.database.draft_tables import Draft
 from records.database.review_tables import WorkingText
-from records.database.tables import Draft
 from records.errors import NotAllowed, TextChanged
 from records.reviews import readings
 from records.reviews.readers import MOST_TEXT, Reader, digest_text, lock_draft

@@ -5,9 +5,9 @@ import uuid
 import pytest
 from sqlalchemy import text
 
+from records.database.draft_tables import Draft
 from records.database.review_tables import Reading
 from records.database.session import unit_of_work
-from records.database.tables import Draft
 from records.errors import NotAllowed
 from records.reviews import readings, signing
 from records.reviews.readers import Reader

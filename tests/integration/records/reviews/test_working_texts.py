@@ -6,9 +6,9 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from records.database.review_tables import WorkingText
+from records.database.draft_tables import Draft
+from records.database.review_tables import Review, WorkingText
 from records.database.session import unit_of_work
-from records.database.tables import Draft, Review
 from records.errors import NightdraftError, NotAllowed, NotFound
 from records.reviews import latest, lookup, signing, working_texts
 from records.reviews.readers import MOST_TEXT, Reader, digest_text
