@@ -34,7 +34,6 @@ from api import (
     emergencies,
     health,
     holds,
-    images,
     login_pages,
     message_pages,
     messages,
@@ -67,6 +66,7 @@ from api.request_guard import RequestGuard
 from api.request_log import RequestLog
 from api.schemas import Problem
 from api.trusted_proxies import TrustedProxies
+from api.viewer import films, pictures
 from records.accounts import accounts, local_logins, provider_accounts
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotFound, PortInUse, SettingsError
@@ -101,7 +101,8 @@ ROUTERS = tuple(
         program_logins,
         fhir_routes,
         health,
-        images,
+        pictures,
+        films,
         pages,
         order_pages,
         report_pages,

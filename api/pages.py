@@ -10,7 +10,7 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
@@ -32,6 +32,7 @@ from api.schemas import (
     WithdrawalRequest,
 )
 from api.studies import StudyRecord, decide, load_study, move, reinstate, withdraw
+from api.viewer.study_films import show_films
 from records.accounts import emergencies
 from records.audit.looks import forget_looks, note_look
 from records.database.session import database_time, unit_of_work
@@ -148,13 +149,18 @@ def post_decisions(fields: FormFields) -> Response:
 
 
 @router.get("/studies/{study}")
-def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = None) -> str:
+def show_study(
+    study: uuid.UUID,
+    before: Annotated[EventMark | None, Query()] = None,
+    renderer: Annotated[Literal["2d"] | None, Query()] = None,  # noqa: ARG001  # viewer.js reads it
+) -> str:
     """One study: whose it is, its images, its draft under the warning, and what may be done."""
     with unit_of_work() as session:
         record = load_study(session, str(study), before)
         grant = grant_of(study)
         opened = emergencies.list_studies(session, grant) if grant else ()
         note_look(study_ids=[other.id for other in opened])
+        films = show_films(session, record)
         now = database_time(session)
     row, draft = record.row, record.current_draft
     return render(
@@ -170,6 +176,8 @@ def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = 
             if event.kind == EventKind.WITHDRAWN
         },
         images=_study_images(record),
+        earlier=films.earlier,
+        image_display=films.image_display,
         kept_aside=[i for i in record.instances if i.state != InstanceState.KEPT],
         decisions=_offered_decisions(record.open_holds),
         seen=_study_digest(row, record.holds),
