@@ -2,6 +2,7 @@
 
 import io
 import re
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -53,29 +54,53 @@ def show(serve, open_page):
     return show
 
 
-def canvas_of(page, number=0):
-    """The canvas as it is on the screen: (height, width), grey."""
+def settle(page):
+    """Wait until what was changed is drawn."""
     page.evaluate(
         "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
     )
-    shot = np.asarray(Image.open(io.BytesIO(page.locator("canvas").nth(number).screenshot())))[
-        ..., :3
+
+
+def grey_of(png):
+    """A picture that must be grey, as (height, width)."""
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+    assert (pixels == pixels[..., :1]).all()
+    return pixels[..., 0]
+
+
+def canvas_of(page, number=0):
+    """What a canvas holds: (height, width)."""
+    settle(page)
+    canvas = page.locator("canvas").nth(number)
+    return grey_of(b64decode(canvas.evaluate("one => one.toDataURL()").partition(",")[2]))
+
+
+def place_of(shown, rows, columns):
+    """Where a film of this size begins in the middle of a canvas."""
+    return [
+        int(side / 2 - film / 2 + 0.5)
+        for side, film in zip(shown.shape, (rows, columns), strict=True)
     ]
-    return shot.astype(int)
 
 
-def film_of(page, rows, columns):
-    """What lies in the middle of the canvas, where a film at 1:1 is; it must be grey."""
-    shown = canvas_of(page)
-    top, left = (
-        round(side / 2 - film / 2) for side, film in zip(shown.shape, (rows, columns), strict=False)
+def is_on_screen(page, expected):
+    """Whether the screen shows these levels in the middle of the stage, each as one pixel.
+
+    The picture of the screen may begin up to a pixel before the canvas.
+    """
+    settle(page)
+    pixels = np.asarray(Image.open(io.BytesIO(page.locator(".stage").screenshot())).convert("RGB"))
+    shown = pixels[..., 0].astype(int)
+    top, left = place_of(shown, *expected.shape)
+    return any(
+        np.array_equal(shown[y : y + len(expected), x : x + expected.shape[1]], expected)
+        for y in range(top - 1, top + 2)
+        for x in range(left - 1, left + 2)
     )
-    part = shown[top : top + rows, left : left + columns]
-    assert (part == part[..., :1]).all()
-    return part[..., 0]
 
 
 def facts(page, number=0):
+    settle(page)
     return page.locator(".facts").nth(number).inner_text()
 
 
@@ -89,20 +114,20 @@ def test_the_screen_shows_each_sample_as_its_window_says(show, study, drawn, ren
     stage = page.locator(".stage")
     stage.focus()
     page.keyboard.press("o")
-    assert np.array_equal(film_of(page, ROWS, COLUMNS), level(drawn, 2000, 3000))
+    assert is_on_screen(page, level(drawn, 2000, 3000))
     page.keyboard.press("2")
     assert window(page) == (1200, 900)
-    assert np.array_equal(film_of(page, ROWS, COLUMNS), level(drawn, 1200, 900))
+    assert is_on_screen(page, level(drawn, 1200, 900))
     page.keyboard.press("i")
-    assert np.array_equal(film_of(page, ROWS, COLUMNS), 255 - level(drawn, 1200, 900))
+    assert is_on_screen(page, 255 - level(drawn, 1200, 900))
     page.keyboard.press("0")
     page.keyboard.press("o")
     page.keyboard.press("r")
     turned = np.rot90(level(drawn, 2000, 3000), -1)
-    assert np.array_equal(film_of(page, COLUMNS, ROWS), turned)
+    assert is_on_screen(page, turned)
     page.keyboard.press("R")
     page.keyboard.press("R")
-    assert np.array_equal(film_of(page, COLUMNS, ROWS), np.rot90(level(drawn, 2000, 3000)))
+    assert is_on_screen(page, np.rot90(level(drawn, 2000, 3000)))
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
@@ -110,7 +135,7 @@ def test_the_whole_film_is_drawn_by_means_of_its_samples(show, data_dir, databas
     drawn = noisy_chest(1500, 1200)
     study, _ = store_film(data_dir, drawn, BitsStored=12, **WINDOW)
     page = show(study, renderer)
-    shown = canvas_of(page)[..., 0]
+    shown = canvas_of(page)
     columns = np.flatnonzero(shown.any(axis=0))
     wide, high = columns[-1] - columns[0] + 1, shown.shape[0]
     assert wide / high == pytest.approx(1200 / 1500, abs=0.01)
@@ -164,7 +189,7 @@ def test_presets_are_chosen_from_a_list(show, study):
     page.get_by_label("Window preset").select_option("Range of this film")
     centre, width = window(page)
     assert centre == pytest.approx(2047, rel=0.05)
-    assert width == pytest.approx(4095, rel=0.1)
+    assert width == pytest.approx(4095, rel=0.2)
 
 
 def test_zoom_and_move_by_wheel_drag_keys_and_buttons(show, study, drawn):
@@ -188,11 +213,8 @@ def test_zoom_and_move_by_wheel_drag_keys_and_buttons(show, study, drawn):
         ],
     ):  # fmt: skip
         move()
-        shown = canvas_of(page)[..., 0]
-        top, left = (
-            round(side / 2 - film / 2) + 48
-            for side, film in zip(shown.shape, drawn.shape, strict=True)
-        )
+        shown = canvas_of(page)
+        top, left = (place + 48 for place in place_of(shown, *drawn.shape))
         part = shown[top : top + 150, left : left + 100]
         assert np.array_equal(part, expected[:150, :100])
         moved.append(part)
@@ -261,7 +283,7 @@ def test_the_ruler_measures_by_drag_clicks_and_keys(
 def test_rows_and_columns_may_be_spaced_differently(show, database, data_dir, drawn):
     study, _ = store_film(data_dir, drawn, BitsStored=12, ImagerPixelSpacing=[0.4, 0.2], **WINDOW)
     page = show(study)
-    shown = canvas_of(page)[..., 0]
+    shown = canvas_of(page)
     wide = np.ptp(np.flatnonzero(shown.any(axis=0))) + 1
     assert wide / shown.shape[0] == pytest.approx(240 / 600, abs=0.01)
 
@@ -274,7 +296,7 @@ def test_the_magnifier_shows_more_of_what_is_under_it(show, study, renderer):
     plain = canvas_of(page)
     page.keyboard.press("m")
     lens = canvas_of(page)
-    changed = np.argwhere((plain != lens).any(axis=-1))
+    changed = np.argwhere(plain != lens)
     height, width = changed.max(axis=0) - changed.min(axis=0)
     assert 195 <= height <= 206
     assert 195 <= width <= 206
