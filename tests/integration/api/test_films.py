@@ -147,7 +147,7 @@ def test_what_cannot_be_read_says_why_and_is_not_kept(client, data_dir):
         answer = client.get(address(*ids))
         assert answer.status_code == 422
         title = re.search("<h1>(.*?)</h1>", answer.text)[1]
-        assert title == "The JPEG-LS data cannot be decoded."
+        assert title == "The encoded pixel data ends early."
     assert not (data_dir / "blobs/pictures").exists()
 
 
