@@ -152,7 +152,7 @@ def post_decisions(fields: FormFields) -> Response:
 def show_study(
     study: uuid.UUID,
     before: Annotated[EventMark | None, Query()] = None,
-    renderer: Annotated[Literal["2d"] | None, Query()] = None,  # noqa: ARG001  # viewer.js reads it
+    renderer: Annotated[Literal["2d", "webgl2"] | None, Query()] = None,  # noqa: ARG001  # for viewer.js
 ) -> str:
     """One study: whose it is, its images, its draft under the warning, and what may be done."""
     with unit_of_work() as session:

@@ -213,8 +213,12 @@ def _ask(port: int, path: str) -> tuple[float, int]:
 # ---- The browser ----
 
 
-_MARKS = """['film-asked', 'film-shown'].map(
-    name => performance.getEntriesByName(name)[0].startTime)"""
+_MARKS = """() => new Promise(done => {
+    const times = () => ["film-asked", "film-shown"].map(
+        name => performance.getEntriesByName(name)[0]?.startTime);
+    const look = () => times()[1] === undefined ? requestAnimationFrame(look) : done(times());
+    look();
+})"""
 
 
 def _has_browser() -> bool:
@@ -230,13 +234,12 @@ def _open_pages(port: int, study: str, runs: int) -> list[dict[str, Any]]:
         browser = playwright.chromium.launch(
             executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"]
         )
-        for renderer, query in (("webgl2", ""), ("2d", "?renderer=2d")):
+        for renderer in ("webgl2", "2d"):
             asked, opened = [], []
             for run in range(runs + 1):
                 context = browser.new_context(viewport={"width": 1440, "height": 900})
                 page = context.new_page()
-                page.goto(f"http://127.0.0.1:{port}/studies/{study}{query}")
-                page.wait_for_function("performance.getEntriesByName('film-shown').length > 0")
+                page.goto(f"http://127.0.0.1:{port}/studies/{study}?renderer={renderer}")
                 marks = page.evaluate(_MARKS)
                 if run:  # the first one starts parts of the browser
                     asked.append(marks[1] - marks[0])
