@@ -5,8 +5,8 @@ A file is written under a temporary name, synced, renamed, and its folder is syn
     <root>/incoming/               being received; swept by age
     <root>/instances/<day>/<xx>/   one file for each object, never changed
     <root>/prepared/<xx>/          one file for each digest of what the content was made from
-    <root>/pictures/<day>/<xx>/    a picture of an instance, and its pixels for the viewer; both can
-                                   be made again
+    <root>/pictures/<day>/<xx>/    a picture of an instance for people; it can be made again
+    <root>/films/<xx>/             the pixels of an instance for the viewer; they can be made again
     <root>/lost+found/             what belongs to no row and could not be registered; for a person
 """
 
@@ -23,14 +23,14 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from records.errors import DiskFull, NotFound
 from records.states import Damage
 
 _KEY = re.compile(
-    r"((instances|pictures)/\d{4}-\d\d-\d\d|prepared)/[0-9a-f]{2}/[0-9a-f-]{32,64}"
+    r"((instances|pictures)/\d{4}-\d\d-\d\d|prepared|films)/[0-9a-f]{2}/[0-9a-f-]{32,64}"
     r"\.(dcm|npz|jpg|film)"
 )
 _CHUNK = 1 << 20
@@ -144,7 +144,7 @@ class Blobs:
         return self._read_if_kept(_picture_key(instance_key))
 
     def write_film(self, instance_key: str, film: bytes) -> None:
-        """Keep the pixels of an instance for the viewer, beside its picture and like it.
+        """Keep the pixels of an instance for the viewer; not synced, they can be made again.
 
         Args:
             instance_key: the instance's key.
@@ -156,8 +156,25 @@ class Blobs:
         self._write_unsynced(self.path(_film_key(instance_key)), film)
 
     def read_film(self, instance_key: str) -> bytes | None:
-        """The pixels of an instance for the viewer; None where none are kept."""
-        return self._read_if_kept(_film_key(instance_key))
+        """The pixels of an instance for the viewer, which are as new again; None without them."""
+        film = self._read_if_kept(_film_key(instance_key))
+        if film is not None:
+            with suppress(OSError):  # it is only removed sooner
+                os.utime(self.path(_film_key(instance_key)))
+        return film
+
+    def old_films(self, hours: float) -> Iterator[str]:
+        """Keys of the viewer's pixels that nobody has looked at for so many hours."""
+        for file in _older((self.root / "films").glob("[0-9a-f][0-9a-f]/*.film"), hours):
+            yield str(file.relative_to(self.root))
+
+    def remove_film(self, film_key: str) -> bool:
+        """Remove the pixels under a key of `old_films`; returns whether they were there."""
+        try:
+            self.path(film_key).unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def _write_unsynced(self, target: Path, content: bytes) -> None:
         with _disk_errors():
@@ -363,7 +380,8 @@ def _picture_key(instance_key: str) -> str:
 
 
 def _film_key(instance_key: str) -> str:
-    return instance_key.replace("instances/", "pictures/", 1).replace(".dcm", ".film")
+    name = instance_key.rpartition("/")[2]
+    return f"films/{name[:2]}/{name}".replace(".dcm", ".film")
 
 
 @contextmanager

@@ -459,7 +459,7 @@
     }
 
     // The canvas's point of a film's point, as [a, b, c, d, e, f] of a DOMMatrix.
-    placement(zoom = this.zoom, middle = null) {
+    placement(zoom = this.zoom, middle = null, isSnapped = true) {
       const { rows, columns, aspect } = this.film.header;
       const turn = TURNS[this.turns];
       const scale = [zoom, zoom * aspect];
@@ -467,7 +467,7 @@
       const [atX, atY] = middle ? middle.film : [columns / 2, rows / 2];
       const [toX, toY] = middle ? middle.screen : [this.canvas.width / 2 + this.pan[0], this.canvas.height / 2 + this.pan[1]];
       let [e, f] = [toX - a * atX - c * atY, toY - b * atX - d * atY];
-      if (Number.isInteger(zoom) && aspect === 1) [e, f] = [Math.round(e), Math.round(f)]; // each pixel is one of the screen
+      if (isSnapped && Number.isInteger(zoom) && aspect === 1) [e, f] = [Math.round(e), Math.round(f)]; // each pixel is one of the screen
       return new DOMMatrix([a, b, c, d, e, f]);
     }
 
@@ -618,11 +618,12 @@
 
     zoomTo(zoom, point = [this.canvas.width / 2, this.canvas.height / 2]) {
       if (!this.film) return;
-      const fixed = this.toFilm(point);
+      const before = this.placement(this.zoom, null, false).inverse().transformPoint(new DOMPoint(...point));
+      const fixed = [before.x, before.y];
       this.isFitted = false;
       this.zoom = Math.min(MOST_ZOOM, Math.max(this.fittedZoom() / 4, zoom));
-      const now = this.toScreen(fixed);
-      this.pan = [this.pan[0] + point[0] - now[0], this.pan[1] + point[1] - now[1]];
+      const now = this.placement(this.zoom, null, false).transformPoint(new DOMPoint(...fixed));
+      this.pan = [this.pan[0] + point[0] - now.x, this.pan[1] + point[1] - now.y];
       this.draw();
       announce(`${Math.round(100 * this.zoom)} percent.`);
       showTools();

@@ -23,6 +23,7 @@ from records.states import BYTES_REMOVED_SENTENCE, DAMAGE_SENTENCES, Damage, Ins
 from records.workflow import studies
 from tests.support.dicom_images import BIG_ENDIAN, EXPLICIT, chest, encode_all
 from tests.support.viewer_films import EARLIER, noisy_chest, store_film
+from worker import retention
 
 
 @pytest.fixture(autouse=True)
@@ -78,8 +79,7 @@ def test_a_film_is_made_once_and_kept(client, data_dir):
     for accepted, encoding in (("br, gzip;q=0", None), ("*", "gzip"), ("gzip;q=x", None)):
         answer = client.get(address(*ids), headers={"accept-encoding": accepted})
         assert answer.headers.get("content-encoding") == encoding
-    kept = path.with_suffix(".film")
-    kept = data_dir / "blobs" / "pictures" / kept.relative_to(data_dir / "blobs/instances")
+    kept = data_dir / "blobs/films" / path.stem[:2] / f"{path.stem}.film"
     assert gzip.decompress(kept.read_bytes()) == first.content
     assert kept.stat().st_mode & 0o077 == 0 or kept.parent.stat().st_mode & 0o077 == 0
     Blobs(data_dir).remove(str(path.relative_to(data_dir / "blobs")))
@@ -90,11 +90,34 @@ def test_a_film_set_aside_leaves_nothing_behind(client, data_dir):
     ids = store_film(data_dir, chest(12), BitsStored=12)
     client.get(address(*ids))
     client.get(f"/studies/{ids[0]}/views/{ids[1]}.jpg")
-    assert len(list((data_dir / "blobs/pictures").rglob("*.*"))) == 2
+    made = [data_dir / "blobs" / name for name in ("pictures", "films")]
+    assert [len(list(folder.rglob("*.*"))) for folder in made] == [1, 1]
     path = path_of(data_dir, ids[1])
     aside = Blobs(data_dir).set_aside(str(path.relative_to(data_dir / "blobs")))
     assert aside.exists()
-    assert list((data_dir / "blobs/pictures").rglob("*.*")) == []
+    assert [len(list(folder.rglob("*.*"))) for folder in made] == [0, 0]
+
+
+def test_a_film_that_nobody_looks_at_is_removed(client, data_dir, setting):
+    blobs = Blobs(data_dir)
+    blobs.make_folders()
+    ids = [
+        store_film(data_dir, chest(12), row={"study": f"1.2.{n}"}, BitsStored=12) for n in (6, 7)
+    ]
+    for one in ids:
+        client.get(address(*one))
+    kept = list((data_dir / "blobs/films").rglob("*.film"))
+    for file in kept:
+        os.utime(file, (0, 0))
+    client.get(address(*ids[1]))  # a look makes it new again
+    setting(retention_viewer_days=0)
+    retention.remove_all()
+    assert len(list((data_dir / "blobs/films").rglob("*.film"))) == 2
+    setting(retention_viewer_days=7)
+    retention.remove_all()
+    (left,) = (data_dir / "blobs/films").rglob("*.film")
+    assert left.stem == path_of(data_dir, ids[1][1]).stem
+    assert client.get(address(*ids[0])).status_code == 200  # it is made again
 
 
 def test_a_film_above_the_limit_is_reduced_and_says_so(client, data_dir):
@@ -148,7 +171,7 @@ def test_what_cannot_be_read_says_why_and_is_not_kept(client, data_dir):
         assert answer.status_code == 422
         title = re.search("<h1>(.*?)</h1>", answer.text)[1]
         assert title == "The encoded pixel data ends early."
-    assert not (data_dir / "blobs/pictures").exists()
+    assert not (data_dir / "blobs/films").exists()
 
 
 def test_a_removed_film_is_gone(client, data_dir):
