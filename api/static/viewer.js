@@ -550,11 +550,13 @@
       const size = 14 * this.ratio;
       text.textContent = describeLength(this.film.header, from, to);
       text.setAttribute("font-size", size);
-      const right = Math.max(ends[0][0], ends[1][0]);
-      const isAtEdge = right > this.canvas.width - 20 * size;
-      text.setAttribute("text-anchor", isAtEdge ? "end" : "start");
-      text.setAttribute("x", isAtEdge ? Math.min(ends[0][0], ends[1][0]) - size : right + size);
-      text.setAttribute("y", Math.min(this.canvas.height - size, Math.max(size * 1.5, (ends[0][1] + ends[1][1]) / 2)));
+      const wide = text.getComputedTextLength();
+      const beside = Math.max(ends[0][0], ends[1][0]) + size;
+      const x = beside + wide < this.canvas.width ? beside : Math.min(ends[0][0], ends[1][0]) - size - wide;
+      text.setAttribute("x", Math.min(this.canvas.width - wide - size / 2, Math.max(size / 2, x)));
+      const isOver = x < size / 2; // it has no room beside the line, and goes below it
+      const y = isOver ? Math.max(ends[0][1], ends[1][1]) + 2 * size : (ends[0][1] + ends[1][1]) / 2;
+      text.setAttribute("y", Math.min(this.canvas.height - size, Math.max(size * 1.5, y)));
     }
 
     showFacts() {
