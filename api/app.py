@@ -75,7 +75,8 @@ from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.states import WARNING
 from records.telemetry import logger
-from records.tls import ReloadedContext, WatchedContext, pages_files
+from records.tls.servers import pages_files
+from records.tls.watched import ReloadedContext, WatchedContext
 
 _THREADS = 18
 """Requests that are answered at the same time; with the probes and the look-ups of who asks, fewer

@@ -16,8 +16,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from api.metrics import SystemCollector, queue_lengths
+from api.operation_schemas import Readiness, ReadinessCheck
 from api.problems import PROBLEM_RESPONSES
-from api.schemas import Readiness, ReadinessCheck
 from model.errors import BundleError
 from model.manifest import read_manifest
 from records.blobs import Blobs

@@ -16,7 +16,8 @@ from api.related_schemas import (
 from api.word_differences import compare_words
 from records.database.order_tables import Order
 from records.database.report_tables import ReceivedReport
-from records.database.tables import Review, Study
+from records.database.review_tables import Review
+from records.database.tables import Study
 from records.orders import reading
 from records.orders.matching import order_patient
 from records.reports.differing_finals import list_differing

@@ -8,17 +8,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from api.hold_sides import list_held_orders, list_held_reports
-from api.problems import problem_responses
-from api.schemas import (
+from api.hold_schemas import (
     BulkDecisionRequest,
     BulkDecisionResult,
     HeldFilm,
     HoldSides,
     NotDecided,
     OpenHold,
-    Patient,
 )
+from api.hold_sides import list_held_orders, list_held_reports
+from api.problems import problem_responses
+from api.schemas import Patient
 from records import hold_decisions
 from records.database.session import unit_of_work
 from records.database.tables import Hold, Instance, Study

@@ -23,8 +23,8 @@ from records import handshakes, received_messages
 from records.blobs import Blobs
 from records.broker import broker_client
 from records.campaigns import campaigns, counting, progress
+from records.database.operation_tables import Heartbeat
 from records.database.session import database_time, unit_of_work
-from records.database.tables import Heartbeat
 from records.errors import NightdraftError
 from records.handshakes import HandshakeOutcome
 from records.operations import (

@@ -254,7 +254,8 @@ class OrderChange(BaseModel):
     """A line of an order's history. message: our id of the message that brought it.
 
     origin, sender: the interface and the system whose message changed it; of PERSON, who moved it
-    with its study to another site. old_values, new_values: the fields that changed, by their names.
+    with its study to another site or took back the merge of its patient; of STUDY, the UID of the
+    study whose site it took. old_values, new_values: the fields that changed, by their names.
     """
 
     model_config = ConfigDict(from_attributes=True)

@@ -21,8 +21,9 @@ ORIGIN_LABELS: dict[Origin, str] = {
 CHANGE_ORIGIN_LABELS: dict[ChangeOrigin, str] = {
     **{ChangeOrigin(origin): label for origin, label in ORIGIN_LABELS.items()},
     ChangeOrigin.PERSON: "a person here",
+    ChangeOrigin.STUDY: "its study",
 }
-"""What changed an order."""
+"""What changed an order or a study."""
 
 TEXT_LABELS: dict[OrderTextSource, str] = {
     OrderTextSource.REASON: "Reason",
@@ -98,6 +99,23 @@ def describe_value(name: str, value: Any) -> str:
 def describe_patient_id(given: Mapping[str, str]) -> str:
     """A patient id with who gave it, where that is known."""
     return f"{given['id']} ({given['issuer']})" if given["issuer"] else given["id"]
+
+
+def describe_cause(origin: str | None, sender: str) -> str:
+    """What changed an order or a study, as pages and the command say it: "HL7 from RIS|NORTH".
+
+    Args:
+        origin: a ChangeOrigin; None where a film changed its study.
+        sender: as the line of the history keeps it.
+    """
+    if origin is None:
+        return sender
+    label = CHANGE_ORIGIN_LABELS[ChangeOrigin(origin)]
+    if origin == ChangeOrigin.PERSON:
+        return f"{label}, {sender}"
+    if origin == ChangeOrigin.STUDY:
+        return f"{label} {sender}, whose site it took"
+    return f"{label} from {sender}"
 
 
 def describe_change(

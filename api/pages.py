@@ -18,20 +18,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
+from api.hold_schemas import BulkDecisionRequest, DecisionRequest, OpenHold
 from api.holds import decide_many, describe
+from api.operation_schemas import Counts
 from api.rendering import render
-from api.schemas import (
-    BulkDecisionRequest,
-    Counts,
-    DecisionRequest,
-    EventMark,
-    OpenHold,
-    ReinstatementRequest,
-    SearchText,
-    SiteMoveRequest,
-    WithdrawalRequest,
-)
+from api.schemas import EventMark, SearchText
 from api.studies import StudyRecord, decide, load_study, move, reinstate, withdraw
+from api.study_schemas import ReinstatementRequest, SiteMoveRequest, WithdrawalRequest
 from api.viewer.study_films import show_films
 from records.accounts import emergencies
 from records.audit.looks import forget_looks, note_look

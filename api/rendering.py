@@ -18,12 +18,12 @@ from api.access.cookies import FORM_FIELD
 from api.access.table import explain, find_row, home_of, may_open
 from api.access.visitor import current_visitor
 from api.order_wording import (
-    CHANGE_ORIGIN_LABELS,
     FIELD_LABELS,
     MATCH_SENTENCES,
     ORIGIN_LABELS,
     PATIENT_LABELS,
     TEXT_LABELS,
+    describe_cause,
     describe_change,
     describe_value,
 )
@@ -220,12 +220,12 @@ _TEMPLATES.globals |= {
     "describe_distance": describe_distance,
     "describe_view": describe_view,
     "differing_observations": differing_observations,
+    "describe_cause": describe_cause,
     "describe_change": describe_change,
     "describe_value": describe_value,
     "FIELD_LABELS": FIELD_LABELS,
     "MATCH_SENTENCES": MATCH_SENTENCES,
     "ORIGIN_LABELS": ORIGIN_LABELS,
-    "CHANGE_ORIGIN_LABELS": CHANGE_ORIGIN_LABELS,
     "PATIENT_LABELS": PATIENT_LABELS,
     "TEXT_LABELS": TEXT_LABELS,
     "WARNING": WARNING,

@@ -14,40 +14,28 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from api import related_schemas, schemas
+from api import draft_schemas, hold_schemas, related_schemas, study_schemas
+from api.hold_schemas import DecisionRequest
 from api.holds import describe
 from api.list_queries import PageLimit, PageMark
+from api.operation_schemas import Counts, Parts, PastAlarm, Refusal
 from api.problems import problem_responses
-from api.schemas import (
-    Counts,
-    DecisionRequest,
-    EventMark,
-    Parts,
-    PastAlarm,
-    Refusal,
+from api.schemas import EventMark, SearchText, StudyUid
+from api.study_schemas import (
     ReinstatementRequest,
-    SearchText,
     SiteMoveRequest,
     StudyDetail,
     StudyPage,
     StudySummary,
-    StudyUid,
     WithdrawalRequest,
 )
 from records import hold_decisions, site_moves
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.order_tables import Order, StudyOrder
 from records.database.report_tables import FinalComparison, ReceivedReport
 from records.database.session import unit_of_work
-from records.database.tables import (
-    Draft,
-    DraftRequest,
-    Event,
-    Hold,
-    Instance,
-    Rejection,
-    Site,
-    StudyChange,
-)
+from records.database.site_tables import Site
+from records.database.tables import Event, Hold, Instance, Rejection, StudyChange
 from records.operations import overview, refusals, troubles
 from records.orders import reading as order_reading
 from records.reports import reading as report_reading
@@ -91,7 +79,7 @@ class StudyRecord:
     holds: Sequence[Hold]
     rejections: Sequence[Rejection]
     changes: Sequence[StudyChange]
-    open_holds: Sequence[schemas.OpenHold]
+    open_holds: Sequence[hold_schemas.OpenHold]
     orders: Sequence[tuple[StudyOrder, Order]]
     reports: Sequence[ReceivedReport]
     comparisons: Sequence[FinalComparison]
@@ -246,13 +234,13 @@ def read_study(
     return StudyDetail(
         study=StudySummary.from_row(record.row),
         instances=[
-            schemas.Instance.from_row(instance, record.modalities[instance.series_id])
+            study_schemas.Instance.from_row(instance, record.modalities[instance.series_id])
             for instance in record.instances
         ],
-        drafts=[schemas.Draft.from_row(draft) for draft in record.drafts],
-        holds=[schemas.Hold.from_row(hold) for hold in record.holds],
-        rejections=[schemas.Rejection.from_row(rejection) for rejection in record.rejections],
-        changes=[schemas.StudyChange.model_validate(change) for change in record.changes],
+        drafts=[draft_schemas.Draft.from_row(draft) for draft in record.drafts],
+        holds=[hold_schemas.Hold.from_row(hold) for hold in record.holds],
+        rejections=[study_schemas.Rejection.from_row(rejection) for rejection in record.rejections],
+        changes=[study_schemas.StudyChange.model_validate(change) for change in record.changes],
         orders=[
             related_schemas.StudyOrder.from_rows(match, order) for match, order in record.orders
         ],
@@ -261,7 +249,7 @@ def read_study(
             for report in record.reports
         ],
         waits_for_order_until=record.waits_for_order_until,
-        timeline=[schemas.Event.from_row(event) for event in record.timeline],
+        timeline=[study_schemas.Event.from_row(event) for event in record.timeline],
         earlier=record.earlier,
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from pynetdicom import AE, _config
 
 from records.errors import PartError, SettingsError
-from records.tls import ClientTls, TlsAttempt
+from records.tls.calls import ClientTls, TlsAttempt
 
 SUCCESS = 0x0000
 FIND_PENDING = frozenset({0xFF00, 0xFF01})

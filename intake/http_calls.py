@@ -8,7 +8,7 @@ import urllib.request
 from datetime import UTC, datetime
 from typing import Any
 
-from records.tls import describe_error
+from records.tls.faults import describe_error
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -15,12 +15,17 @@ from records.database import (  # noqa: F401 (their tables count too)
     audit_tables,
     campaign_tables,
     discrepancy_tables,
+    draft_tables,
     fhir_tables,
     night_tables,
+    operation_tables,
     order_tables,
     report_tables,
     retention_tables,
+    review_tables,
     roles,
+    site_tables,
+    tables,
 )
 from records.database.base import Base
 from records.database.session import make_engine, wait_without_limit

@@ -17,7 +17,7 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 from nightdraft.film_files import FilmFile, SendOutcome, SendResult, describe_results
 from nightdraft.secondary_capture import wrap_picture
 from records.errors import PartError
-from records.tls import ClientTls, TlsAttempt
+from records.tls.calls import ClientTls, TlsAttempt
 
 MAX_CONTEXTS = 128
 """Presentation contexts of one association (PS3.8, 9.3.2.2: odd ids from 1 to 255)."""

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
 
-from records.tls import HANDSHAKE_SECONDS
+from records.tls.contexts import HANDSHAKE_SECONDS
 
 MAX_WAITING = 200
 """Handshakes that may go on at the same time."""

@@ -8,7 +8,9 @@ from collections.abc import Collection
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from records.database.tables import DEFAULT_SITE_ID, DraftRequest, Hold, Study
+from records.database.draft_tables import DraftRequest
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Hold, Study
 from records.errors import NotAllowed, NotFound
 from records.orders import effects, matching
 from records.states import (

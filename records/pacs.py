@@ -22,7 +22,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from records.errors import NotFound, SettingsError
-from records.tls import ClientFiles, pin_of
+from records.tls.certificates import pin_of
+from records.tls.contexts import ClientFiles
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 

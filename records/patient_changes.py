@@ -15,9 +15,10 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.draft_tables import Draft
 from records.database.order_tables import Order, PatientAlias, StudyOrder
 from records.database.report_tables import ReceivedReport
-from records.database.tables import Draft, Study
+from records.database.tables import Study
 from records.errors import MessageError, NotAllowed, NotFound
 from records.orders import matching
 from records.patient_rows import (
@@ -30,7 +31,7 @@ from records.patient_rows import (
     write_patient,
 )
 from records.received_text import clean_line
-from records.states import EndReason, EventKind, OrderChangeKind, Origin
+from records.states import ChangeOrigin, EndReason, EventKind, OrderChangeKind, Origin
 from records.workflow import events, withdrawals
 from records.workflow.identifiers import KeyKind, PatientId, patient_ids, plain_key
 from records.workflow.patients import Patient
@@ -175,7 +176,7 @@ def undo_merge(session: Session, retired: PatientId, by: str) -> PatientChange:
 
     changed = write_patient(
         session,
-        Source(Origin.REST, clean_line(by), None),
+        Source(ChangeOrigin.PERSON, clean_line(by), None),
         _lock(session, Order, ids.get("orders", [])),
         _lock(session, ReceivedReport, ids.get("reports", [])),
         ids.get("studies", []),

@@ -13,13 +13,15 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
+from records.database.draft_tables import DraftRequest
 from records.database.order_tables import Order, OrderKey
 from records.database.report_tables import ReceivedReport, ReportKey
-from records.database.tables import DraftRequest, Instance, Study
+from records.database.tables import Instance, Study
 from records.orders import effects, matching
 from records.orders.receiving import note_change, write_keys
 from records.reports import receiving as report_receiving
 from records.states import (
+    ChangeOrigin,
     EndReason,
     EventKind,
     InstanceState,
@@ -41,9 +43,9 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a change came from: an interface, who sent it, and the row of its message."""
+    """Where a change came from: an interface or a person, who sent it, the row of its message."""
 
-    origin: Origin
+    origin: Origin | ChangeOrigin
     sender: str
     message_id: uuid.UUID | None
 

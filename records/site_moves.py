@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session, aliased
 from records.database.fhir_tables import FhirResource
 from records.database.order_tables import Order, StudyOrder
 from records.database.report_tables import ReceivedReport
-from records.database.tables import Site, Study
+from records.database.site_tables import Site
+from records.database.tables import Study
 from records.errors import NotAllowed, NotFound
 from records.orders import effects, matching
 from records.orders.receiving import note_change

@@ -234,7 +234,7 @@ def _make_context() -> ssl.SSLContext:
     Raises:
         SettingsError: one of them cannot be used; the message names its variable.
     """
-    from records.tls import calling_context
+    from records.tls.contexts import calling_context
 
     names, files = [], []
     for file in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):

@@ -26,7 +26,8 @@ from urllib.parse import urlsplit
 from records.alarm_kinds import Channel
 from records.errors import PartError, SettingsError
 from records.settings import Settings
-from records.tls import calling_context, describe_error
+from records.tls.contexts import calling_context
+from records.tls.faults import describe_error
 from worker.alarm_messages import Content, as_mail
 
 SECONDS = 20.0

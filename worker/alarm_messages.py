@@ -15,7 +15,7 @@ from email.utils import format_datetime
 from typing import Any
 
 from records.alarm_kinds import ALARM_TITLES, AlarmKind, MessageEvent
-from records.database.tables import Alarm
+from records.database.operation_tables import Alarm
 from records.operations import night_wording
 from records.operations.alarms import runbook_path
 from records.operations.night_summaries import NightRecord

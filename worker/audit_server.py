@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from records.audit.messages import frame
 from records.errors import PartError
 from records.settings import Settings
-from records.tls import calling_context, describe_error
+from records.tls.contexts import calling_context
+from records.tls.faults import describe_error
 
 DEFAULT_PORT = 6514
 """TCP port of syslog over TLS (RFC 5425, 4.1)."""

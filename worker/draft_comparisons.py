@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from model.labels import OBSERVATIONS, Label
+from records.database.draft_tables import Draft
 from records.database.session import unit_of_work
-from records.database.tables import Draft
 from records.errors import PartError, safe_text
 from records.states import Agreement
 from records.telemetry import logger

@@ -18,7 +18,8 @@ from typing import Any
 
 from api.oidc.config import OidcConfig, is_protected
 from api.oidc.errors import AnswerRefused, ProviderAway
-from records.tls import WatchedContext, fault_of
+from records.tls.faults import fault_of
+from records.tls.watched import WatchedContext
 
 MAX_BYTES = 1_000_000
 """Largest answer. A discovery document has some 5 kB, a set of keys 10 kB."""

@@ -12,7 +12,7 @@ from joserfc.jwk import ECKey, RSAKey, import_key
 
 from records.errors import SettingsError
 from records.settings import Settings
-from records.tls import ClientFiles
+from records.tls.contexts import ClientFiles
 
 CALLBACK_PATH = "/login/oidc/callback"
 LOGGED_OUT_PATH = "/login/oidc/logged-out"

@@ -14,7 +14,7 @@ from intake.archive.errors import PacsAway, SetUpWrong
 from intake.dicom_client import Peer, accepts, silence_pynetdicom
 from records.pacs import Pacs
 from records.settings import Settings
-from records.tls import ClientTls
+from records.tls.calls import ClientTls
 
 T = TypeVar("T")
 

@@ -6,6 +6,7 @@ it answers. No study pays for it with an attempt.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -20,10 +21,13 @@ from records.alarm_kinds import AlarmKind
 from records.campaigns import adding, campaigns, pulling
 from records.campaigns.pulling import ClaimedPull, ClaimedWalk
 from records.database.session import unit_of_work
-from records.errors import DiskFull, LostLease, PartError
+from records.errors import DiskFull, LostLease, PartError, SettingsError, safe_text
 from records.failpoints import failpoint
 from records.states import CampaignReason, CampaignStudyState, WalkState
 from records.telemetry import logger
+
+RIGHTS_SECONDS = 10.0
+"""Time between two looks at which sites the settings let fetch from a PACS."""
 
 WALK_SECONDS = 900.0
 """A walk that was claimed and not gone on with, for its process died, is claimed again then."""
@@ -47,6 +51,36 @@ class SourceState(Reachability):
         super().__init__(source.name, AlarmKind.PACS_AWAY, alarm_seconds, clock)
         self.rates = CampaignRates()
         self._pacs = source.pacs
+        self._rights_lock = threading.Lock()
+        self._rights_settled_at: float | None = None
+        self._rights_error = ""
+
+    def settle_rights(self) -> None:
+        """Let campaigns wait whose site may not fetch from the source any more, and others go on.
+
+        While the file of the PACSs is wrong the rights stay as they were.
+
+        Raises:
+            DatabaseDown: PostgreSQL does not answer.
+        """
+        with self._rights_lock:  # no thread claims before the first look has ended
+            now = time.monotonic()
+            settled_at = self._rights_settled_at
+            if not self._pacs or (settled_at is not None and now - settled_at < RIGHTS_SECONDS):
+                return
+            try:
+                with unit_of_work() as session:
+                    campaigns.settle_rights(session, self._pacs)
+                self._rights_error = ""
+            except SettingsError as error:
+                if str(error) != self._rights_error:
+                    self._rights_error = str(error)
+                    logger().warning(
+                        "who may fetch from a PACS cannot be read anew",
+                        owner=self.name,
+                        error=safe_text(error),
+                    )
+            self._rights_settled_at = now
 
     def note_waiting(self, session: Session, sentence: str) -> None:
         """Say on the source's campaigns why they wait, on those that are new meanwhile, too."""
@@ -116,6 +150,7 @@ class Puller(TurnThread):
         if rest:
             return rest
         try:
+            self._state.settle_rights()
             if self._walks and self._walk():
                 return 0.0
             wait = self._source.wait_seconds(time.monotonic())

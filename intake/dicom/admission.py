@@ -33,7 +33,9 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ
 from intake.dicom.limits import MAX_ASSOCIATE_BYTES, RefusalReason
 from records.errors import safe_text
 from records.telemetry import logger
-from records.tls import TLS_RECORD, PeerCertificate, TlsFault, fault_of
+from records.tls.certificates import PeerCertificate
+from records.tls.contexts import TLS_RECORD
+from records.tls.faults import TlsFault, fault_of
 
 PLACE_WAIT_SECONDS = 3.0
 """How long a request waits for a place before it is rejected for a while."""

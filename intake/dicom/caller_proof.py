@@ -18,7 +18,7 @@ import time
 from records.errors import SettingsError
 from records.settings import Settings
 from records.telemetry import logger
-from records.tls import PeerCertificate, pin_of
+from records.tls.certificates import PeerCertificate, pin_of
 
 _LOG_AGAIN_SECONDS = 3600.0
 _MAX_REMEMBERED = 1000

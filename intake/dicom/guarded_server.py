@@ -34,13 +34,9 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 from intake.dicom.admission import Admission, Place, WaitingConnection
 from intake.dicom.guarded_socket import GuardedSocket, GuardedTlsSocket, RefusalCallback
 from intake.dicom.incoming_file import IncomingFile
-from intake.dicom.limits import (
-    MAX_MESSAGE_BYTES,
-    MAX_WAITING_MESSAGES,
-    RefusalReason,
-)
+from intake.dicom.limits import MAX_MESSAGE_BYTES, MAX_WAITING_MESSAGES, RefusalReason
 from intake.dicom.pynetdicom_setup import receive_into
-from records.tls import WatchedContext
+from records.tls.watched import WatchedContext
 
 _DATA_TRANSFER = "Sta6"  # PS3.8 table 9-2
 _UNRECOGNIZED_PDU = "Evt19"  # PS3.8 table 9-10: the association is aborted (AA-8)

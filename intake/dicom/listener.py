@@ -58,7 +58,8 @@ from records.operations.heartbeats import HeartbeatThread
 from records.operations.nights import date_of_night, zone_of
 from records.settings import Settings
 from records.telemetry import logger
-from records.tls import WatchedContext, listener_files
+from records.tls.servers import listener_files
+from records.tls.watched import WatchedContext
 from records.tracing import NO_SPAN
 
 PART = "listener"

@@ -39,7 +39,8 @@ from records.handshakes import HandshakeDoor, HandshakeOutcome, outcomes
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.telemetry import logger
-from records.tls import ReloadedContext, WatchedContext, hl7_files
+from records.tls.servers import hl7_files
+from records.tls.watched import ReloadedContext, WatchedContext
 
 PART = "hl7"
 

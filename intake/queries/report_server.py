@@ -33,7 +33,7 @@ from records.reports.receiving import ReportOutcome, receive_report
 from records.reports.report import OutsideReport
 from records.settings import Settings
 from records.states import QueryKind
-from records.tls import calling_context
+from records.tls.contexts import calling_context
 from records.workflow.identifiers import PatientId, plain_key
 
 MAX_PAGES = 20

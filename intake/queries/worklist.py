@@ -44,7 +44,9 @@ from records.orders.order import ReceivedOrder
 from records.orders.queries import ClaimedQuery
 from records.settings import Settings
 from records.states import QueryKind
-from records.tls import ClientFiles, ClientTls, pin_of
+from records.tls.calls import ClientTls
+from records.tls.certificates import pin_of
+from records.tls.contexts import ClientFiles
 from records.workflow.identifiers import KeyKind, PatientId, plain_key
 
 

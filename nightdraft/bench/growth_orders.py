@@ -10,8 +10,8 @@ from dataclasses import replace
 from sqlalchemy import select
 
 from nightdraft.bench.operation import Operation, new_film, register
+from records.database.draft_tables import DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest
 from records.orders import effects
 from records.orders.order import OrderAction, OrderText, ReceivedOrder
 from records.orders.receiving import receive_orders

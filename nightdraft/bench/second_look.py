@@ -29,8 +29,9 @@ from model.reporter import load_reporter
 from nightdraft.bench.fresh_database import fresh_database, vacuum
 from nightdraft.bench.machine import machine_facts
 from records.database.discrepancy_tables import Discrepancy
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.tables import Study
 from records.errors import PartError
 from records.reports import second_looks
 from records.reports.receiving import receive_report

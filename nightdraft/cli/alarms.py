@@ -14,8 +14,8 @@ from records.errors import SettingsError
 from records.settings import settings
 
 if TYPE_CHECKING:
-    from api.schemas import PastAlarm
-    from records.database.tables import AlarmMessage
+    from api.operation_schemas import PastAlarm
+    from records.database.operation_tables import AlarmMessage
     from records.operations.troubles import AlarmHistory
 
 alarms = typer.Typer(
@@ -77,7 +77,7 @@ def send_test(json: AsJson = False) -> None:
 
 def history_json(history: Sequence[AlarmHistory]) -> list[PastAlarm]:
     """Alarms and the messages about them, as REST gives them as `/api/alarms`."""
-    from api.schemas import PastAlarm
+    from api.operation_schemas import PastAlarm
 
     return [PastAlarm.from_history(entry) for entry in history]
 

@@ -18,7 +18,7 @@ from records.settings import settings
 from records.states import Decision, HoldReason
 
 if TYPE_CHECKING:
-    from api.schemas import StudySummary
+    from api.study_schemas import StudySummary
 
 _RETRY_AT_ONCE = 500
 """Studies that `retry` takes up in one transaction."""
@@ -66,7 +66,7 @@ def study(
                 console().print(render_study(session, str(answer.id)))
             return
     if json:
-        from api.schemas import StudyPage
+        from api.study_schemas import StudyPage
 
         print_json(StudyPage.from_page(answer))
     else:
@@ -131,7 +131,7 @@ def refusals(
     with unit_of_work() as session:
         rows = refusals.list_refusals(session, limit)
         if json:
-            from api.schemas import Refusal
+            from api.operation_schemas import Refusal
 
             print_json([Refusal.model_validate(row) for row in rows])
         else:
@@ -195,7 +195,7 @@ def decide(
 
 def _summary(uid: str) -> StudySummary:
     """The study as REST answers after a decision."""
-    from api.schemas import StudySummary
+    from api.study_schemas import StudySummary
     from records.database.session import unit_of_work
     from records.workflow import studies, worklist
 
@@ -327,7 +327,7 @@ def doctor(
     json: AsJson = False,
 ) -> None:
     """Check each part, and say what to fix."""
-    from nightdraft.cli.doctor import readiness, render_results, run_checks
+    from nightdraft.doctor import readiness, render_results, run_checks
 
     results = run_checks(settings(), part)
     if json:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from records.errors import NotFound
-from records.states import ChangeOrigin, MatchState, OrderTextSource, Origin
+from records.states import MatchState, OrderTextSource, Origin
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -84,6 +84,7 @@ def render_order(record: OrderRecord) -> RenderableType:
         MATCH_SENTENCES,
         ORIGIN_LABELS,
         TEXT_LABELS,
+        describe_cause,
         describe_change,
         describe_value,
     )
@@ -116,13 +117,11 @@ def render_order(record: OrderRecord) -> RenderableType:
             f"{name}: {old or '(nothing)'} -> {new or '(nothing)'}"
             for name, old, new in describe_change(change, record.site_codes)
         ]
-        is_person = change.origin == ChangeOrigin.PERSON
-        interface = "" if is_person else f"{ORIGIN_LABELS[Origin(change.origin)]} from "
-        sender = f"by {interface}{change.sender}"
+        cause = f"by {describe_cause(change.origin, change.sender)}"
         history.add_row(
             Text(_local(change.at), style="dim"),
             change.kind,
-            Text(remove_controls("; ".join([*fields, sender]))),
+            Text(remove_controls("; ".join([*fields, cause]))),
         )
     return Group(*sections, Text(), history)
 

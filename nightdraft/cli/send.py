@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nightdraft.film_files import FilmFile, SendResult
     from nightdraft.store_scu import SendSummary
-    from records.tls import ClientTls
+    from records.tls.calls import ClientTls
 
 
 @app.command()
@@ -64,7 +64,9 @@ def send(
 ) -> None:
     """Send DICOM files to a listener by C-STORE."""
     from nightdraft.station.station import listener_address
-    from records.tls import ClientFiles, ClientTls, pin_of
+    from records.tls.calls import ClientTls
+    from records.tls.certificates import pin_of
+    from records.tls.contexts import ClientFiles
 
     own_host, own_port = listener_address(settings())
     client_tls = None

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.night_schemas import Tonight as TonightModel
-from api.schemas import Counts, Parts
+from api.operation_schemas import Counts, Parts
 from model.dicom.characters import remove_controls
 from nightdraft.cli.nights import promise_line
 from records.operations.alarms import runbook_path

@@ -19,7 +19,8 @@ from model.dicom.characters import remove_controls
 from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records import hold_decisions
-from records.database.tables import Hold, Instance, Refusal, Study
+from records.database.operation_tables import Refusal
+from records.database.tables import Hold, Instance, Study
 from records.errors import NotFound
 from records.states import (
     BYTES_REMOVED_SENTENCE,

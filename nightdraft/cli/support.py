@@ -112,7 +112,7 @@ def _versions() -> dict[str, object]:
 
 
 def _doctor(config: Settings) -> list[dict[str, object]]:
-    from nightdraft.cli.doctor import run_checks
+    from nightdraft.doctor import run_checks
 
     return [
         {

@@ -61,7 +61,7 @@ def list_studies(
             search=words,
         )
     if json:
-        from api.schemas import StudyPage
+        from api.study_schemas import StudyPage
 
         print_json(StudyPage.from_page(page))
         return

@@ -26,7 +26,7 @@ from records.database.account_tables import (
     RecoveryCode,
 )
 from records.database.session import interval
-from records.database.tables import Site
+from records.database.site_tables import Site
 from records.errors import NotAllowed, NotFound
 from records.states import AuditAction, Role
 from records.workflow import sites as site_rows

@@ -25,7 +25,7 @@ from joserfc.jwk import ECKey, RSAKey, import_key
 
 from records.errors import NotAllowed, PartError, SettingsError
 from records.settings import Settings
-from records.tls import ClientFiles
+from records.tls.contexts import ClientFiles
 
 ALGORITHMS = ("RS384", "ES384")
 """What an assertion may be signed with; every other one is refused before a key is looked for."""

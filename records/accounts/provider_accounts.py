@@ -28,7 +28,7 @@ from records.database.account_tables import (
     LogoutToken,
 )
 from records.database.session import interval, unit_of_work
-from records.database.tables import Site
+from records.database.site_tables import Site
 from records.errors import LoginRefused, NotAllowed, NotFound
 from records.settings import settings
 from records.states import ActorKind, AuditAction, AuditOutcome

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from records.campaigns.window import Hours, Window, read_zone
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.errors import NotAllowed, NotFound
-from records.pacs import Pacs, find_pacs
+from records.pacs import Pacs, find_pacs, read_pacs_file
 from records.settings import settings
 from records.states import (
     CAMPAIGN_ENDED,
@@ -107,6 +107,7 @@ def create(session: Session, new: NewCampaign) -> uuid.UUID:
         starts_on=window.starts_on,
         ends_on=window.ends_on,
         studies_per_minute=new.studies_per_minute,
+        is_site_bound=visible_sites() is not None,
         created_by=new.created_by,
     )
     try:
@@ -166,6 +167,60 @@ def _check_place(session: Session, new: NewCampaign, site_id: uuid.UUID | None) 
             "to the `sites` of that PACS in the file of NIGHTDRAFT_PACS_FILE, or let somebody who "
             "sees every site create this campaign"
         )
+
+
+def settle_rights(session: Session, pacs: str) -> int:
+    """Let the campaigns wait whose site may not fetch from their PACS any more; others go on.
+
+    Those are meant that somebody created who sees some sites alone. They go on by themselves once
+    the PACS names their site again.
+
+    Args:
+        session: the caller's transaction.
+        pacs: the PACS, by its name in the settings, which are read anew.
+
+    Returns:
+        How many wait now or go on again.
+
+    Raises:
+        SettingsError: the file of the PACSs cannot be read, or is wrong.
+    """
+    bound = session.scalars(
+        select(Campaign)
+        .where(
+            Campaign.state.not_in([state.value for state in CAMPAIGN_ENDED]),
+            Campaign.is_site_bound,
+            Campaign.pacs == pacs,
+        )
+        .order_by(Campaign.id)
+    ).all()
+    if not bound:
+        return 0
+    named = read_pacs_file(settings().pacs_file).get(pacs)
+    codes = sites.read_codes(session)
+    changed = 0
+    for campaign in bound:
+        code = codes[campaign.site_id] if campaign.site_id else ""
+        is_denied = len(codes) > 1 and (named is None or code not in named.sites)
+        if is_denied == campaign.is_denied:
+            continue
+        reason = (
+            f"The site {code} may not fetch from the PACS {pacs} any more: let an administrator "
+            "add it to the `sites` of that PACS in the file of NIGHTDRAFT_PACS_FILE, or cancel "
+            "the campaign."
+        )
+        session.execute(
+            update(Campaign)
+            .where(Campaign.id == campaign.id)
+            .values(
+                is_denied=is_denied,
+                stalled_reason=reason if is_denied else "",
+                stalled_since=func.clock_timestamp() if is_denied else None,
+            )
+            .execution_options(synchronize_session=False)
+        )
+        changed += 1
+    return changed
 
 
 def is_shown(campaign: Campaign) -> bool:
@@ -382,7 +437,9 @@ def need_source(session: Session, pacs: str, *, now: bool) -> bool:
         pacs: which; "" is folders.
         now: whether campaigns are left out whose window is closed and whose source is walked.
     """
-    needing = select(Campaign.id).where(Campaign.state == CampaignState.RUNNING, _fetches(pacs))
+    needing = select(Campaign.id).where(
+        Campaign.state == CampaignState.RUNNING, ~Campaign.is_denied, _fetches(pacs)
+    )
     if now:
         needing = needing.where(
             or_(
@@ -416,6 +473,7 @@ def stall(session: Session, pacs: str, reason: str) -> None:
         update(Campaign)
         .where(
             Campaign.state == CampaignState.RUNNING,
+            ~Campaign.is_denied,  # it waits for its right, whether or not the PACS answers
             _fetches(pacs),
             Campaign.stalled_reason != reason,
         )

@@ -15,7 +15,8 @@ from records.campaigns import adding, counting, following
 from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import save_walk
 from records.database.campaign_tables import Campaign, CampaignStudy
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.draft_tables import Draft, DraftRequest
+from records.database.tables import Study
 from records.reports.reading import list_by_study
 from records.reports.report import is_final
 from records.states import (

@@ -106,6 +106,7 @@ def claim_walk(
         select(Campaign)
         .where(
             Campaign.state == CampaignState.RUNNING,
+            ~Campaign.is_denied,
             Campaign.walk_state == WalkState.WALKING,
             Campaign.kind.in_(kinds),
             Campaign.pacs == pacs,
@@ -160,6 +161,7 @@ def save_walk(
     if (
         campaign is None
         or campaign.state != CampaignState.RUNNING
+        or campaign.is_denied
         or campaign.walk_claimed_at != walk.claimed_at
     ):
         raise LostLease("the campaign's source is walked by somebody else, or not any more")
@@ -210,6 +212,7 @@ def claim(
         .where(
             Campaign.state == CampaignState.RUNNING,
             Campaign.is_open,
+            ~Campaign.is_denied,
             Campaign.pacs == pacs,
             Campaign.kind.in_(kinds),
         )

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from records.campaigns.campaigns import is_shown
 from records.campaigns.rows import is_of_shown_study
 from records.database.campaign_tables import Campaign, CampaignMark, CampaignStudy
-from records.database.tables import DraftRequest
+from records.database.draft_tables import DraftRequest
 from records.errors import NotAllowed, NotFound
 from records.states import CAMPAIGN_ENDED, CampaignState, CampaignStudyState, RequestState
 from records.workflow import requests

@@ -1,1 +1,13 @@
-"""The database: tables, engine, and `unit_of_work()`, which is one transaction."""
+"""The database: tables, engine, and `unit_of_work()`, which is one transaction.
+
+A foreign key finds the other table by name, so the tables that refer to each other across modules
+are known as soon as one of them is.
+"""
+
+from records.database import (  # noqa: F401 (their tables count too)
+    draft_tables,
+    operation_tables,
+    review_tables,
+    site_tables,
+    tables,
+)

@@ -101,6 +101,10 @@ class Campaign(Base):
     # Why nothing goes on although the window is open: a fault of the system.
     stalled_reason: Mapped[str] = mapped_column(server_default="")
     stalled_since: Mapped[dt.datetime | None]
+    # Whoever created it sees some sites alone, so it fetches only from a PACS that names its site.
+    is_site_bound: Mapped[bool] = mapped_column(server_default=false())
+    # That PACS does not name its site any more; `stalled_reason` says so.
+    is_denied: Mapped[bool] = mapped_column(server_default=false())
     created_by: Mapped[str]
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -10,7 +10,7 @@ from sqlalchemy import ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 
 
 class FhirResource(Base):

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, vocabulary_check
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.states import (
     ChangeOrigin,
     MatchState,
@@ -116,7 +116,7 @@ class OrderChange(Base):
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
     kind: Mapped[str]
     origin: Mapped[str]
-    sender: Mapped[str]  # of a PERSON the name
+    sender: Mapped[str]  # of a PERSON the name, of a STUDY its Study Instance UID
     message_id: Mapped[uuid.UUID | None]  # of received_messages
     old_values: Mapped[dict[str, Any]]  # columns of orders that changed, as they were
     new_values: Mapped[dict[str, Any]]

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, vocabulary_check
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.states import Origin, ReportStatus
 
 

@@ -1,9 +1,8 @@
-"""The tables, one class each, and which rows the database refuses.
+"""The tables of studies: what arrived, their holds, their timeline, their places in the worklist.
 
 Times are from the database's clock. A text column that holds a vocabulary has a CHECK that is made
-from the vocabulary. Orders, reports from elsewhere, campaigns, nights and accounts are in
-`order_tables`, `report_tables`, `campaign_tables`, `night_tables` and `account_tables`; Delivery
-comes with the work that needs it.
+from the vocabulary. The classes of every other subject are in the modules `*_tables` beside this
+one.
 """
 
 from __future__ import annotations
@@ -20,14 +19,12 @@ from sqlalchemy import (
     Index,
     SmallInteger,
     UniqueConstraint,
-    false,
     func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from records.alarm_kinds import AlarmKind, Channel, MessageEvent
 from records.database.base import Base, id_column, listed, vocabulary_check
 from records.database.search_forms import (
     HAS_DIGRAPHS,
@@ -41,56 +38,18 @@ from records.database.search_forms import (
     SEARCHED_PHONETIC,
     SEARCHED_WORDS,
 )
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.states import (
-    WARNING,
+    ChangeOrigin,
     Damage,
     Decision,
     HoldReason,
     InstanceState,
-    Origin,
-    Purpose,
     RejectionReason,
-    RequestState,
-    ReviewDecision,
     SiteBasis,
-    Stage,
     StudyState,
     TallyKind,
 )
-
-DEFAULT_SITE_ID = uuid.UUID("00000000-0000-7000-8000-000000000001")
-"""Our id of the first site, `default`; the migrations make its row."""
-
-
-class Site(Base):
-    """A place whose studies only its own people see."""
-
-    __tablename__ = "sites"
-    __table_args__ = (CheckConstraint("code ~ '^[a-z0-9][a-z0-9-]{0,31}$'", name="code_is_plain"),)
-
-    id: Mapped[uuid.UUID] = id_column()
-    code: Mapped[str] = mapped_column(unique=True)
-    name: Mapped[str]
-    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-
-
-class SiteCaller(Base):
-    """A calling AE title whose studies belong to a site other than the first one."""
-
-    __tablename__ = "site_callers"
-
-    calling_ae: Mapped[str] = mapped_column(primary_key=True)
-    site_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sites.id"), index=True)
-
-
-class SiteSender(Base):
-    """A system whose orders, reports and messages belong to a site other than the first one."""
-
-    __tablename__ = "site_senders"
-
-    # As `plain_key` gives it: MSH-3 and MSH-4 as "RIS|NORTH", `meta.source`, an AE title, a name.
-    sender: Mapped[str] = mapped_column(primary_key=True)
-    site_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sites.id"), index=True)
 
 
 class Study(Base):
@@ -277,34 +236,16 @@ class StudyChange(Base):
     """An older value of a study's field that a newer object or a message replaced."""
 
     __tablename__ = "study_changes"
-    __table_args__ = (vocabulary_check("origin", Origin),)
+    __table_args__ = (vocabulary_check("origin", ChangeOrigin),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-    calling_ae: Mapped[str]  # or the sender of a message
+    calling_ae: Mapped[str]  # or the sender of a message, or of a PERSON the name
     origin: Mapped[str | None]  # by which interface a message came; NULL where a film brought it
     field: Mapped[str]  # a column of studies
     old_value: Mapped[str]
     new_value: Mapped[str]
-
-
-class BlobScrub(Base):
-    """How far the scrub has come, which reads every stored instance again; a single row."""
-
-    __tablename__ = "blob_scrub"
-    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
-
-    id: Mapped[int] = mapped_column(
-        SmallInteger, primary_key=True, autoincrement=False, server_default=text("1")
-    )
-    # The last instance that this round has read; NULL at the beginning of a round.
-    position: Mapped[uuid.UUID | None]
-    round_read: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    round_ended_at: Mapped[dt.datetime | None]  # the end of the round before
-    night: Mapped[dt.date | None]  # the night of the last reading, by the date of its beginning
-    night_read: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    read_at: Mapped[dt.datetime | None]  # when something was last read
 
 
 class Rejection(Base):
@@ -332,255 +273,6 @@ class Rejection(Base):
     noted_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[dt.datetime | None]
     ended_by: Mapped[str] = mapped_column(server_default="")
-
-
-class DraftRequest(Base):
-    """A draft that is to be made of one revision of a study."""
-
-    __tablename__ = "draft_requests"
-    __table_args__ = (
-        vocabulary_check("state", RequestState),
-        vocabulary_check("purpose", Purpose),
-        CheckConstraint(
-            "state NOT IN ('SKIPPED', 'FAILED', 'SUPERSEDED', 'CANCELLED') OR reason <> ''",
-            name="end_has_reason",
-        ),
-        # One open primary request a study: the newest revision's.
-        Index(
-            "uq_draft_requests_open_primary",
-            "study_id",
-            unique=True,
-            postgresql_where=text("purpose = 'PRIMARY' AND state IN ('WAITING', 'PREPARED')"),
-        ),
-        # The order of claims: priority, due time, arrival. All requests of one transaction have one
-        # created_at; the id puts them in order too, so that no claim sorts them. The bundle comes
-        # first: a worker walks the requests for its own and those for any, and no others.
-        Index(
-            "ix_draft_requests_claimable",
-            "state",
-            "bundle",
-            "priority",
-            "due_at",
-            "created_at",
-            "id",
-            postgresql_where=text("claimable"),
-        ),
-        # What the sweep wakes when its time has come.
-        Index(
-            "ix_draft_requests_not_before",
-            "not_before",
-            postgresql_where=text("not_before IS NOT NULL AND state IN ('WAITING', 'PREPARED')"),
-        ),
-        # The few whose prepared input is still needed.
-        Index(
-            "ix_draft_requests_prepared",
-            "inputs_digest",
-            postgresql_where=text("state = 'PREPARED'"),
-        ),
-        # The few that wait for an order.
-        Index(
-            "ix_draft_requests_waits_for_order",
-            "not_before",
-            postgresql_where=text("waits_for_order"),
-        ),
-        # The few that failed or were skipped among millions that did not, by their reasons.
-        Index(
-            "ix_draft_requests_retriable",
-            "state",
-            "reason",
-            postgresql_where=text("state IN ('FAILED', 'SKIPPED')"),
-        ),
-        # Every request begins without one: those would only be entries that die.
-        Index(
-            "ix_draft_requests_draft_id", "draft_id", postgresql_where=text("draft_id IS NOT NULL")
-        ),
-    )
-
-    id: Mapped[uuid.UUID] = id_column()
-    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
-    revision: Mapped[int]
-    bundle: Mapped[str | None]  # a bundle's digest; NULL is whichever is served
-    purpose: Mapped[str] = mapped_column(server_default=Purpose.PRIMARY)
-    priority: Mapped[int] = mapped_column(SmallInteger)
-    due_at: Mapped[dt.datetime | None]
-    not_before: Mapped[dt.datetime | None]  # the sweep makes it NULL when it has passed
-    # Whether `not_before` is there because the study has no order yet.
-    waits_for_order: Mapped[bool] = mapped_column(server_default=false())
-    # Whether it can be claimed: open, its study complete at this revision, no open hold, not_before
-    # passed. Triggers keep it, whatever is written here. A lease is not a part of it.
-    claimable: Mapped[bool] = mapped_column(server_default=text("false"))
-    state: Mapped[str] = mapped_column(server_default=RequestState.WAITING)
-    reason: Mapped[str] = mapped_column(server_default="")
-    detail: Mapped[str] = mapped_column(server_default="")
-    attempts: Mapped[int] = mapped_column(server_default=text("0"))
-    suspect: Mapped[bool] = mapped_column(server_default=text("false"))
-    # What preparing stored for drafting.
-    prepared_blob: Mapped[str | None]
-    inputs_digest: Mapped[str | None]
-    preprocessing_digest: Mapped[str | None]
-    provenance: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    draft_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("drafts.id", use_alter=True))
-    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-    changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-
-
-class LiveLease(Base):
-    """Who works on a request now. The row goes when the work ends or the lease is taken back.
-
-    A table of its own: a claim and a renewal rewrite no request, and there are never more rows than
-    studies being worked on. So expiry reads them all, and no index moves when a lease is renewed.
-    A transaction that locks a lease has locked its request before, except a renewal, which skips
-    the leases that somebody else has locked. A trigger ends the lease with the request's state.
-    """
-
-    __tablename__ = "leases"
-    __table_args__ = (vocabulary_check("stage", Stage),)
-
-    request_id: Mapped[uuid.UUID] = mapped_column(
-        ForeignKey("draft_requests.id", ondelete="CASCADE"), primary_key=True
-    )
-    study_id: Mapped[uuid.UUID]  # the request's
-    stage: Mapped[str]
-    owner: Mapped[str]  # host:pid
-    # Never given twice. Every write of a worker checks owner and claim (fencing).
-    claim: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
-    alone: Mapped[bool] = mapped_column(server_default=text("false"))
-    claimed_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-    renewed_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-    expires_at: Mapped[dt.datetime]
-
-
-class Draft(Base):
-    """What the model wrote, with all it was made from. Written once; a trigger refuses changes."""
-
-    __tablename__ = "drafts"
-    __table_args__ = (
-        vocabulary_check("purpose", Purpose),
-        CheckConstraint(f"starts_with(text, '{WARNING}')", name="begins_with_warning"),
-        CheckConstraint("status = 'UNREVIEWED'", name="never_final"),
-        # An effect happens once: a second bell finds the draft done.
-        UniqueConstraint(
-            "study_id",
-            "inputs_digest",
-            "bundle_digest",
-            "settings_digest",
-            "purpose",
-            name="uq_drafts_effect",
-        ),
-        Index(
-            "uq_drafts_current_primary",
-            "study_id",
-            unique=True,
-            postgresql_where=text("purpose = 'PRIMARY' AND superseded_at IS NULL"),
-        ),
-        # The current drafts of a bundle: what a campaign drafts again.
-        Index(
-            "ix_drafts_bundle_digest",
-            "bundle_digest",
-            "id",
-            postgresql_where=text("purpose = 'PRIMARY' AND superseded_at IS NULL"),
-        ),
-    )
-
-    id: Mapped[uuid.UUID] = id_column()
-    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
-    request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("draft_requests.id"), index=True)
-    revision: Mapped[int]
-    purpose: Mapped[str]
-    status: Mapped[str] = mapped_column(server_default="UNREVIEWED")
-    text: Mapped[str]  # begins with WARNING
-    findings: Mapped[str]
-    impression: Mapped[str]
-    model_name: Mapped[str]
-    model_version: Mapped[str]
-    bundle_digest: Mapped[str]
-    settings_digest: Mapped[str]
-    inputs_digest: Mapped[str]
-    notice: Mapped[str]  # the bundle's notice ("knows drawn phantoms only")
-    prompt: Mapped[str]
-    indication: Mapped[str]
-    indication_source: Mapped[str]
-    # Every text that could have been the indication, best first, with where and when it came from
-    # and whether it was taken (records.orders.indications.Candidate); NULL in drafts of earlier
-    # versions.
-    indications: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
-    views: Mapped[list[Any]]  # [{"sop_instance_uid", "position", "why"}]
-    left_out: Mapped[list[Any]]  # [{"sop_instance_uid", "reason", "sentence"}]
-    notes: Mapped[list[Any]]  # what a reader should know ("view position unknown")
-    timings: Mapped[dict[str, Any]]  # seconds by stage
-    tokens: Mapped[list[str]]
-    token_logprobs: Mapped[list[float]]
-    # [{"section", "text", "confidence", "least"}] of model.prompting.confidence; NULL where unknown
-    sentences: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
-    # The prior report that the prompt holds, word for word: {"report_id", "text", "performed_on",
-    # "accession_number", "procedure"}; NULL where the prompt holds none.
-    prior_report: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    # {observation: probability} of the finding head, and model.support.statements.Support; NULL
-    # where the bundle has no finding head
-    finding_scores: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    support: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    cut: Mapped[bool]  # the text reached the limit on new tokens
-    device: Mapped[str]
-    dtype: Mapped[str]
-    # The present pace is read every few seconds.
-    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)
-    superseded_at: Mapped[dt.datetime | None]
-
-
-class Calibration(Base):
-    """Thresholds for a bundle's finding scores, made from this site's signed reports.
-
-    The newest one of a bundle is in use. Written once; a trigger refuses changes.
-    """
-
-    __tablename__ = "calibrations"
-    __table_args__ = (Index("ix_calibrations_bundle_digest", "bundle_digest", "id"),)
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    bundle_digest: Mapped[str]
-    content: Mapped[dict[str, Any]]  # model.support.calibration.Calibration
-    made_by: Mapped[str]
-    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-
-
-class Review(Base):
-    """A reader's review of a draft: the report that was signed, or why there is none.
-
-    Written once; a trigger refuses every change but that of `training_consent`.
-    """
-
-    __tablename__ = "reviews"
-    __table_args__ = (
-        vocabulary_check("decision", ReviewDecision),
-        CheckConstraint(r"reader ~ '\S'", name="has_reader"),
-        CheckConstraint(
-            r"decision <> 'SIGNED' OR (findings || impression) ~ '\S'", name="signed_has_text"
-        ),
-        CheckConstraint(
-            r"decision <> 'REJECTED' OR (note ~ '\S' AND findings = '' AND impression = ''"
-            " AND NOT training_consent)",
-            name="rejected_has_reason_alone",
-        ),
-        # A draft is signed once; who rejects it does not keep another from signing.
-        Index(
-            "uq_reviews_signed",
-            "draft_id",
-            unique=True,
-            postgresql_where=text("decision = 'SIGNED'"),
-        ),
-        Index("ix_reviews_study_id", "study_id", "decided_at"),
-    )
-
-    id: Mapped[uuid.UUID] = id_column()
-    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
-    draft_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("drafts.id"), index=True)
-    decision: Mapped[str]
-    reader: Mapped[str]
-    findings: Mapped[str] = mapped_column(server_default="")  # as signed
-    impression: Mapped[str] = mapped_column(server_default="")  # as signed
-    note: Mapped[str] = mapped_column(server_default="")  # why it was rejected
-    training_consent: Mapped[bool] = mapped_column(server_default=text("false"))
-    decided_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class WorklistEntry(Base):
@@ -719,157 +411,3 @@ class Event(Base):
     actor_name: Mapped[str | None]
     actor_id: Mapped[str | None]
     actor_address: Mapped[str | None]
-
-
-class Refusal(Base):
-    """What the listener refused: it belongs to no study of ours, and a page shows it.
-
-    One row counts equal refusals of one caller and hour, so that nobody can fill the table.
-    """
-
-    __tablename__ = "refusals"
-    __table_args__ = (
-        Index(
-            "uq_refusals_counted",
-            "hour",
-            "address",
-            "calling_ae",
-            "reason",
-            "sop_class_uid",
-            unique=True,
-        ),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    # When it happened last.
-    at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp(), index=True)
-    calling_ae: Mapped[str]
-    sop_class_uid: Mapped[str]
-    sop_instance_uid: Mapped[str]  # of the last one
-    reason: Mapped[str]
-    sentence: Mapped[str]
-    address: Mapped[str] = mapped_column(server_default="")  # the sender's network address
-    hour: Mapped[dt.datetime | None]  # NULL where the row is one refusal, from before they counted
-    count: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
-
-
-class Alarm(Base):
-    """What a person on call must see. While a worker's is open, it claims nothing but trials."""
-
-    __tablename__ = "alarms"
-    __table_args__ = (
-        vocabulary_check("kind", AlarmKind),
-        Index(
-            "uq_alarms_open",
-            "part",
-            unique=True,
-            postgresql_where=text("closed_at IS NULL"),
-        ),
-        Index(
-            "ix_alarms_trouble_id", "trouble_id", postgresql_where=text("trouble_id IS NOT NULL")
-        ),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    kind: Mapped[str]  # an AlarmKind
-    part: Mapped[str]  # whose alarm it is, or stage@host of a worker that stopped itself
-    cause: Mapped[str]  # what happened, in a sentence
-    remedy: Mapped[str]  # what to do; empty in alarms from before there was a remedy
-    opened_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-    tried_at: Mapped[dt.datetime | None]  # when a stopped worker last tried a study
-    closed_at: Mapped[dt.datetime | None]
-    trouble_id: Mapped[int | None] = mapped_column(ForeignKey("troubles.id"))
-
-
-class Trouble(Base):
-    """Alarms that opened within a short time. A message says when it began, another one its end."""
-
-    __tablename__ = "troubles"
-    __table_args__ = (
-        Index("ix_troubles_not_ended", "id", postgresql_where=text("ended_at IS NULL")),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    began_at: Mapped[dt.datetime]  # when its first alarm opened
-    ended_at: Mapped[dt.datetime | None]  # when its last alarm closed
-
-
-class AlarmMessage(Base):
-    """A message about a trouble or a night, by one channel; each is there once, and sent once."""
-
-    __tablename__ = "alarm_messages"
-    __table_args__ = (
-        vocabulary_check("event", MessageEvent),
-        vocabulary_check("channel", Channel),
-        CheckConstraint("(trouble_id IS NULL) <> (night IS NULL)", name="about_one"),
-        Index("uq_alarm_messages_once", "trouble_id", "channel", "event", unique=True),
-        Index(
-            "uq_alarm_messages_night",
-            "night",
-            "channel",
-            unique=True,
-            postgresql_where=text("night IS NOT NULL"),
-        ),
-        Index(
-            "ix_alarm_messages_due",
-            "due_at",
-            postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL"),
-        ),
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    trouble_id: Mapped[int | None] = mapped_column(ForeignKey("troubles.id"))
-    # The night of which it is the summary; NULL in a message about a trouble.
-    night: Mapped[dt.date | None] = mapped_column(ForeignKey("night_summaries.night"))
-    event: Mapped[str]  # a MessageEvent
-    channel: Mapped[str]  # a Channel
-    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-    due_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())  # the next attempt
-    attempts: Mapped[int] = mapped_column(server_default=text("0"))
-    error: Mapped[str] = mapped_column(server_default="")  # of the last attempt
-    sent_at: Mapped[dt.datetime | None]
-    given_up_at: Mapped[dt.datetime | None]
-
-
-class Caller(Base):
-    """A calling AE title that sent films, and when it sent the last one."""
-
-    __tablename__ = "callers"
-
-    calling_ae: Mapped[str] = mapped_column(primary_key=True)
-    last_film_at: Mapped[dt.datetime]
-
-
-class Heartbeat(Base):
-    """A process of the system: when it was last seen, and what it reports about itself."""
-
-    __tablename__ = "heartbeats"
-
-    part: Mapped[str] = mapped_column(
-        primary_key=True
-    )  # "listener", "sweep", "prepare", "draft", "query", "retrieve", "api"
-    owner: Mapped[str] = mapped_column(primary_key=True)  # host:pid
-    started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-    seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)
-    facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    ended_at: Mapped[dt.datetime | None]  # when it ended, or was taken for dead
-    died: Mapped[bool] = mapped_column(server_default=text("false"))  # it ended without a word
-
-    @property
-    def host(self) -> str:
-        """The machine on which the process runs."""
-        return self.owner.rpartition(":")[0] or self.owner
-
-
-class Observation(Base):
-    """What one process saw when it last looked at Redis, the disk or the bundle."""
-
-    __tablename__ = "observations"
-
-    name: Mapped[str] = mapped_column(primary_key=True)  # "redis", "disk", "bundle"
-    observer: Mapped[str] = mapped_column(primary_key=True)  # host:pid
-    looked_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
-    seen_at: Mapped[dt.datetime | None]  # when it was last well
-    is_well: Mapped[bool]
-    is_warning: Mapped[bool] = mapped_column(server_default=text("false"))  # not for long
-    sentence: Mapped[str] = mapped_column(server_default="")

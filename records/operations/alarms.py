@@ -13,8 +13,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.alarm_kinds import ALARM_REMEDIES, AlarmKind
+from records.database.operation_tables import Alarm
 from records.database.session import interval
-from records.database.tables import Alarm
 from records.telemetry import logger
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.operation_tables import Caller
 from records.database.session import interval
-from records.database.tables import Caller
 
 MAX_CALLERS = 100
 """Callers that are kept, the latest ones: anybody can make up AE titles."""

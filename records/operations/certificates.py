@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from records.alarm_kinds import AlarmKind
 from records.database.session import database_time
 from records.operations import alarms, heartbeats
-from records.tls import SOON_DAYS
+from records.tls.certificates import SOON_DAYS
 
 PART_PREFIX = "certificate of "
 """Before whose certificate it is, in the name of an alarm's part."""

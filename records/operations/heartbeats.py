@@ -16,13 +16,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from records.audit.setting_changes import note_settings
+from records.database.operation_tables import Heartbeat
 from records.database.session import interval, unit_of_work
-from records.database.tables import Heartbeat
 from records.errors import safe_text
 from records.settings import settings
 from records.states import TallyKind
 from records.telemetry import logger
-from records.tls import shown_certificates
+from records.tls.watched import shown_certificates
 from records.workflow import tallies
 
 SILENT_SECONDS = 60.0

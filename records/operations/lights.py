@@ -19,8 +19,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.operation_tables import Heartbeat, Observation
 from records.database.session import database_time, interval
-from records.database.tables import Heartbeat, Observation
 from records.operations import heartbeats
 from records.operations.heartbeats import SILENT_SECONDS
 

@@ -20,14 +20,9 @@ from sqlalchemy.orm import Session
 
 from records.alarm_kinds import Channel, MessageEvent
 from records.campaigns import counting
-from records.database.night_tables import (
-    UNKNOWN_SITE_ID,
-    NightSummary,
-    WorkCount,
-    WorkCountPart,
-)
+from records.database.night_tables import UNKNOWN_SITE_ID, NightSummary, WorkCount, WorkCountPart
+from records.database.operation_tables import AlarmMessage
 from records.database.session import database_time
-from records.database.tables import AlarmMessage
 from records.errors import NotFound
 from records.operations import nights, work_counts
 from records.operations.nights import Night

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from records import received_messages
 from records.alarm_kinds import AlarmKind
-from records.database.tables import Alarm, Heartbeat
+from records.database.operation_tables import Alarm, Heartbeat
 from records.operations import alarms, heartbeats, refusals
 from records.operations.lights import Light, LightState, missing_parts, read_lights
 from records.operations.scrub import ScrubState, read_scrub_state

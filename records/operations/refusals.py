@@ -8,10 +8,12 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.operation_tables import Refusal
 from records.database.session import interval
-from records.database.tables import Refusal
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.states import TallyKind
-from records.workflow import tallies
+from records.workflow import sites, tallies
+from records.workflow.site_lists import newest_visible
 
 _REMOVE_AT_ONCE = 1000
 """Lines that one call of `remove_old` deletes."""
@@ -67,6 +69,7 @@ def record_refusal(
         reason=reason,
         sentence=sentence,
         count=count,
+        site_id=sites.site_of_caller(session, calling_ae) or DEFAULT_SITE_ID,
     )
     session.execute(
         row.on_conflict_do_update(
@@ -82,10 +85,11 @@ def record_refusal(
 
 
 def list_refusals(session: Session, limit: int = 100) -> Sequence[Refusal]:
-    """The newest refusals; each row counts equal ones of an hour."""
-    return session.scalars(
-        select(Refusal).order_by(Refusal.at.desc(), Refusal.id.desc()).limit(limit)
-    ).all()
+    """The newest refusals of the sites that are shown; each row counts equal ones of an hour.
+
+    A refusal is of the site of its calling AE title, as a study is.
+    """
+    return session.scalars(newest_visible(select(Refusal), Refusal, Refusal.at, limit)).all()
 
 
 def remove_old(session: Session, days: float) -> int:

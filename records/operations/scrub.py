@@ -22,8 +22,9 @@ from sqlalchemy.orm import Session
 
 from records.alarm_kinds import AlarmKind
 from records.blobs import Blobs
+from records.database.operation_tables import BlobScrub
 from records.database.session import unit_of_work
-from records.database.tables import BlobScrub, Instance
+from records.database.tables import Instance
 from records.operations import alarms
 from records.states import Damage
 from records.workflow import damage

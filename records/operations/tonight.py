@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from records.campaigns import campaigns, counting, progress
 from records.campaigns.progress import CampaignProgress
+from records.database.operation_tables import Heartbeat
 from records.database.session import database_time
-from records.database.tables import Heartbeat
 from records.operations import nights, overview, work_counts
 from records.operations.nights import Night, local_words
 from records.operations.overview import Parts, Workload

@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
+from records.database.operation_tables import Alarm, AlarmMessage, Trouble
 from records.database.session import database_time, interval
-from records.database.tables import Alarm, AlarmMessage, Trouble
 from records.operations import alarms, night_summaries
 from records.operations.night_summaries import NightRecord
 

@@ -16,9 +16,10 @@ from typing import Any
 from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.order_tables import Order, StudyOrder, StudyQuery
 from records.database.session import interval
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.tables import Study
 from records.orders import matching
 from records.orders.indications import (
     HEADER_SOURCES,

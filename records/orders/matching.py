@@ -19,8 +19,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, OrderChange, OrderKey, StudyOrder
-from records.database.tables import DEFAULT_SITE_ID, Study
-from records.states import EventKind, HoldReason, MatchState, OrderChangeKind
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Study
+from records.states import ChangeOrigin, EventKind, HoldReason, MatchState, OrderChangeKind
 from records.workflow import events, holds, study_sites
 from records.workflow.identifiers import KeyKind, make_keys, patient_ids, plain_key
 from records.workflow.patients import Patient
@@ -258,8 +259,8 @@ def _share_site(session: Session, study: Study, order: Order) -> None:
         insert(OrderChange).values(
             order_id=order.id,
             kind=OrderChangeKind.CHANGED,
-            origin=order.origin,
-            sender=order.sender,
+            origin=ChangeOrigin.STUDY,
+            sender=study.study_instance_uid,
             old_values={"site_id": str(DEFAULT_SITE_ID)},
             new_values={"site_id": str(study.site_id)},
         )

@@ -17,9 +17,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.draft_tables import DraftRequest
 from records.database.order_tables import Order, StudyQuery
 from records.database.session import interval
-from records.database.tables import DraftRequest, Study
+from records.database.tables import Study
 from records.errors import LostLease
 from records.orders import effects, matching
 from records.orders.order import ReceivedOrder

@@ -10,14 +10,9 @@ from sqlalchemy import and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
-from records.database.order_tables import (
-    Order,
-    OrderChange,
-    OrderKey,
-    ReceivedMessage,
-    StudyOrder,
-)
-from records.database.tables import DEFAULT_SITE_ID, Study
+from records.database.order_tables import Order, OrderChange, OrderKey, ReceivedMessage, StudyOrder
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Study
 from records.database.time_marks import TimeMark
 from records.errors import NotFound
 from records.orders.matching import COUNTING, order_patient

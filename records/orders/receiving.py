@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, OrderChange, OrderKey
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.errors import MessageError, NotFound
 from records.orders import effects, matching
 from records.orders.identities import order_number_keys, resolve_identities

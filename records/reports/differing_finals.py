@@ -15,7 +15,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport
-from records.database.tables import Hold, Review, Study
+from records.database.review_tables import Review
+from records.database.tables import Hold, Study
 from records.reports.addenda import without_addenda
 from records.reports.reading import list_by_study
 from records.reports.report import is_final

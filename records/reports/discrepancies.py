@@ -15,14 +15,10 @@ from sqlalchemy import case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.database.discrepancy_tables import (
-    OF_MODEL,
-    OF_REPORT,
-    Discrepancy,
-    DiscrepancyRecheck,
-)
+from records.database.discrepancy_tables import OF_MODEL, OF_REPORT, Discrepancy, DiscrepancyRecheck
+from records.database.draft_tables import Draft
 from records.database.report_tables import FinalComparison
-from records.database.tables import Draft, Study
+from records.database.tables import Study
 from records.reports.prior_reports import list_reports
 from records.reports.prior_rule import is_earlier, to_local_digits
 from records.reports.reading import list_by_study

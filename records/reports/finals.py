@@ -15,8 +15,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.campaign_tables import Campaign, CampaignStudy
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.report_tables import FinalComparison, ReceivedReport
-from records.database.tables import Draft, DraftRequest, Event, Study
+from records.database.tables import Event, Study
 from records.reports import differing_finals
 from records.reports.reading import list_by_study
 from records.reports.report import is_final

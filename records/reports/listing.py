@@ -11,8 +11,9 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.report_tables import ReceivedReport, ReportKey
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.tables import Study
 from records.database.time_marks import TimeMark
 from records.errors import NotFound
 from records.reports.report import patient_of

@@ -16,8 +16,10 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from records.database.discrepancy_tables import ModelErrorTally
+from records.database.draft_tables import Draft
 from records.database.report_tables import FinalComparison
-from records.database.tables import DEFAULT_SITE_ID, Draft, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Study
 from records.states import ErrorCount
 from records.workflow.draft_comparisons import campaign_of
 from records.workflow.site_scope import is_of_site

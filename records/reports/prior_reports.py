@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order
 from records.database.report_tables import ReceivedReport, ReportKey
-from records.database.tables import DEFAULT_SITE_ID, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Study
 from records.reports.own_outputs import has_warning
 from records.reports.prior_rule import EarlierReport, Examination
 from records.reports.report import patient_of

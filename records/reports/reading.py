@@ -9,8 +9,10 @@ from sqlalchemy import and_, case, exists, literal, or_, select, true, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from records.audit.looks import note_look
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.report_tables import FinalComparison, ReceivedReport, ReportKey
-from records.database.tables import Draft, DraftRequest, Hold, Review, Study
+from records.database.review_tables import Review
+from records.database.tables import Hold, Study
 from records.reports.report import patient_of
 from records.settings import settings
 from records.states import FINAL_STATUSES, ReviewDecision

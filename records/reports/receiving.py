@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport, ReportKey
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.errors import MessageError
 from records.received_text import clean_line
 from records.reports import addenda, finals

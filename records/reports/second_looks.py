@@ -22,8 +22,9 @@ from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
 from records.database.discrepancy_tables import IS_ASKED, Discrepancy, DiscrepancyTally
+from records.database.draft_tables import Draft
 from records.database.report_tables import ReceivedReport
-from records.database.tables import Draft, Hold, Instance, Study
+from records.database.tables import Hold, Instance, Study
 from records.errors import NotAllowed, NotFound
 from records.settings import settings
 from records.states import (

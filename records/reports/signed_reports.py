@@ -15,7 +15,8 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport
-from records.database.tables import Hold, Review, Study
+from records.database.review_tables import Review
+from records.database.tables import Hold, Study
 from records.reports.differing_finals import say_the_same
 from records.reports.own_outputs import has_warning
 from records.reports.prior_rule import CHEST, EarlierReport, Examination

@@ -24,10 +24,11 @@ from records import message_keys
 from records.actors import current_actor
 from records.audit import trail
 from records.blobs import prepared_key
+from records.database.draft_tables import DraftRequest, LiveLease
 from records.database.order_tables import PatientAlias, ReceivedMessage
 from records.database.report_tables import ReceivedReport
 from records.database.retention_tables import Erasure
-from records.database.tables import DraftRequest, Hold, Instance, LiveLease, Study
+from records.database.tables import Hold, Instance, Study
 from records.errors import NightdraftError, NotAllowed
 from records.failpoints import failpoint
 from records.patient_rows import is_theirs, locked_orders, locked_reports

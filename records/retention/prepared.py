@@ -19,9 +19,10 @@ from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from records.blobs import Blobs
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.retention_tables import RetentionWalk
 from records.database.session import interval, unit_of_work
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.tables import Study
 from records.retention.site_days import SiteDays, read_site_days
 from records.retention.walks import claim_walk
 from records.states import RequestState, RetentionWalkRule, SiteRule

@@ -20,9 +20,11 @@ from sqlalchemy.orm import Session, aliased
 from records.blobs import Blobs
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.discrepancy_tables import Discrepancy
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.retention_tables import RetentionWalk
+from records.database.review_tables import Review
 from records.database.session import database_time, interval, unit_of_work
-from records.database.tables import Draft, DraftRequest, Hold, Instance, Review, Study
+from records.database.tables import Hold, Instance, Study
 from records.failpoints import failpoint
 from records.operations import scrub
 from records.retention.rules import CountedFrom

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from records.audit import trail
 from records.database.retention_tables import SiteRetention
-from records.database.tables import Site
+from records.database.site_tables import Site
 from records.errors import NotAllowed
 from records.retention.rules import RULES_OF_SITES, CountedFrom, find_days
 from records.settings import Settings, settings

@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.campaign_tables import Campaign, CampaignStudy
-from records.database.tables import DEFAULT_SITE_ID, Instance, Series, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Instance, Series, Study
 from records.states import CampaignStudyState, Comparison, InstanceState, Priority, SiteBasis
 from records.workflow import doubted_priorities, sites
 from records.workflow.corrections import SHOWN_COLUMNS
@@ -172,6 +173,7 @@ def insert_instance(
 def update_study(session: Session, study: Study, arrived: ReceivedInstance) -> None:
     """Update the study from the header of a new object."""
     study.last_received_at = func.clock_timestamp()
+    doubted_priorities.believe(session, study, arrived.priority, arrived.calling_ae)
     study.priority = min(study.priority, arrived.priority)
     if study.received_priority is not None:
         study.received_priority = min(study.received_priority, arrived.priority)

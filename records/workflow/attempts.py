@@ -15,8 +15,9 @@ from typing import Any
 from sqlalchemy import and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from records.database.draft_tables import DraftRequest, LiveLease
 from records.database.session import interval
-from records.database.tables import DraftRequest, LiveLease, Study
+from records.database.tables import Study
 from records.states import OPEN, EventKind, FailReason, Purpose, RequestState
 from records.workflow import events, leases, requests
 from records.workflow.leases import Lease

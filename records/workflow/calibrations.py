@@ -9,7 +9,9 @@ from typing import Any
 from sqlalchemy import Float, cast, select
 from sqlalchemy.orm import Session
 
-from records.database.tables import Calibration, Draft, Review, Study
+from records.database.draft_tables import Calibration, Draft
+from records.database.review_tables import Review
+from records.database.tables import Study
 from records.states import Purpose, ReviewDecision
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from records.database.tables import Instance, Study, StudyChange
-from records.states import EndReason, EventKind, InstanceState, Origin
+from records.states import ChangeOrigin, EndReason, EventKind, InstanceState, Origin
 from records.workflow import events, withdrawals
 from records.workflow.patients import Patient, same_patient
 
@@ -35,7 +35,7 @@ def update_shown(
     sent: Mapping[str, Any],
     sender: str,
     *,
-    origin: Origin | None = None,
+    origin: Origin | ChangeOrigin | None = None,
 ) -> list[str]:
     """Show what a newer header or message says of patient and study; what it leaves blank stays.
 
@@ -45,8 +45,8 @@ def update_shown(
         session: the caller's transaction.
         study: the study, locked.
         sent: new values by column (`SHOWN_COLUMNS`, and "requested_accession_numbers").
-        sender: who sent them: a calling AE, or the sender of a message.
-        origin: by which interface a message came; None where a film brought them.
+        sender: who sent them: a calling AE, the sender of a message, or the name of a person.
+        origin: by which interface a message came, or PERSON; None where a film brought them.
 
     Returns:
         The columns that have another value now.

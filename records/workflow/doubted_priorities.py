@@ -8,9 +8,10 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from records.database.campaign_tables import CampaignStudy
+from records.database.draft_tables import DraftRequest
 from records.database.session import interval
 from records.database.tables import Event, Study
-from records.states import CampaignStudyState, EventKind, Priority
+from records.states import OPEN, CampaignStudyState, EventKind, Priority
 from records.workflow import events
 
 RECENT_HOURS = 24
@@ -64,6 +65,48 @@ def note(session: Session, study: Study, wanted: Priority, calling_ae: str) -> N
     )
 
 
+def believe(session: Session, study: Study, wanted: Priority, calling_ae: str) -> None:
+    """Let a priority count that was doubted, and that its sender, who is believed now, wants again.
+
+    It makes a study more urgent and never less. A study whose priority nobody doubted stays as it
+    is. An open request becomes as urgent, and a STAT study no longer waits for its order.
+
+    Args:
+        session: the caller's transaction.
+        study: the study, locked.
+        wanted: the priority that the sender wants.
+        calling_ae: the sender's title.
+    """
+    received = study.priority if study.received_priority is None else study.received_priority
+    if wanted >= received:
+        return
+    doubted = exists().where(Event.study_id == study.id, Event.kind == EventKind.PRIORITY)
+    if not session.scalar(select(doubted)):
+        return
+    if study.received_priority is not None:
+        study.received_priority = wanted  # an order may take back what it gave
+    study.priority = min(study.priority, wanted)
+    session.flush()
+    request = session.scalar(
+        select(DraftRequest)
+        .where(DraftRequest.id == study.request_id, DraftRequest.state.in_(list(OPEN)))
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+    if request is not None:
+        request.priority = min(request.priority, study.priority)
+        if request.waits_for_order and request.priority == Priority.STAT:
+            request.waits_for_order, request.not_before = False, None
+        session.flush()
+    events.append_event(
+        session,
+        study.id,
+        EventKind.PRIORITY,
+        f"{wanted.name}, wanted by {calling_ae}, counts now: it is known who the sender is.",
+        request.id if request is not None else None,
+    )
+
+
 def recent(session: Session) -> DoubtedStudies:
     """The studies of the last `RECENT_HOURS` whose wanted priority did not count."""
     # A count for each study reads the index of its events; EXISTS may walk all events there are.
@@ -76,7 +119,7 @@ def recent(session: Session) -> DoubtedStudies:
         select(Study.calling_ae).where(
             Study.priority.in_(list(Priority)),  # so that the index of all studies is read
             Study.first_received_at > func.now() - interval(RECENT_HOURS * 3600),
-            lines > 0,
+            lines == 1,  # a further line says that the priority counts now
         )
     ).all()
     return DoubtedStudies(len(titles), tuple(sorted(set(titles))[:_MAX_TITLES]))

@@ -31,7 +31,8 @@ from sqlalchemy.orm import Session, aliased
 from records.audit.looks import note_look
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.discrepancy_tables import DraftComparison, DraftComparisonTally
-from records.database.tables import Draft, Study
+from records.database.draft_tables import Draft
+from records.database.tables import Study
 from records.errors import NotAllowed, NotFound
 from records.states import Agreement, Purpose
 from records.workflow.site_scope import is_of_site, shows

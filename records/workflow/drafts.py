@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.database.tables import Draft
+from records.database.draft_tables import Draft
 from records.errors import NightdraftError
 from records.states import WARNING, EndReason, EventKind, Purpose
 from records.workflow import events, leases, requests

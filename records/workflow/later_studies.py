@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from records.database.tables import DraftRequest, Study
+from records.database.draft_tables import DraftRequest
+from records.database.tables import Study
 from records.settings import settings
 from records.states import EndReason, RequestState, StudyState
 from records.workflow import discrepancy_rechecks, requests, stored_bytes, withdrawals

@@ -37,8 +37,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.draft_tables import DraftRequest, LiveLease
 from records.database.session import interval
-from records.database.tables import DraftRequest, LiveLease
 from records.states import EventKind, Purpose, Stage
 from records.workflow import events
 

@@ -12,22 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
-    Text,
-    Update,
-    cast,
-    exists,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ARRAY, ColumnElement, Text, Update, cast, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from records.database.draft_tables import DraftRequest
 from records.database.session import new_id
-from records.database.tables import DraftRequest, Study
+from records.database.tables import Study
 from records.errors import NotAllowed
 from records.states import (
     OPEN,

@@ -15,7 +15,9 @@ from sqlalchemy import Select, exists, func, or_, select, true
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from records.database.tables import Draft, DraftRequest, Hold, Instance, Review, Study
+from records.database.draft_tables import Draft, DraftRequest
+from records.database.review_tables import Review
+from records.database.tables import Hold, Instance, Study
 from records.errors import NotAllowed, NotFound
 from records.settings import settings
 from records.states import WARNING, Decision, EventKind, InstanceState, ReviewDecision

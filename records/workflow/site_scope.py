@@ -26,7 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from records.database.tables import Site, Study, WorklistEntry
+from records.database.site_tables import Site
+from records.database.tables import Study, WorklistEntry
 from records.emergency_grants import granted_studies
 
 _current: ContextVar[tuple[uuid.UUID, ...] | None] = ContextVar("_current", default=None)

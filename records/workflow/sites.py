@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from records.audit import trail
-from records.database.tables import DEFAULT_SITE_ID, Site, SiteCaller, SiteSender
+from records.database.site_tables import DEFAULT_SITE_ID, Site, SiteCaller, SiteSender
 from records.errors import NotAllowed, NotFound
 from records.received_text import clean_line
 from records.states import AuditAction, SiteBasis

@@ -38,6 +38,7 @@ from records.states import (
 from records.telemetry import note_study
 from records.workflow import (
     corrections,
+    doubted_priorities,
     events,
     holds,
     patient_aliases,
@@ -151,6 +152,8 @@ def _register(session: Session, study: Study, arrived: ReceivedInstance) -> Regi
     for known in here:
         if known.sha256 == arrived.sha256 and known.state in _KNOWN:
             events.append_event(session, study.id, EventKind.REPEATED, "the same image came again")
+            if known.state in STANDING and not arrived.is_own:
+                doubted_priorities.believe(session, study, arrived.priority, arrived.calling_ae)
             return Registration(Outcome.REPEATED, study.id, known)
     standing = next((row for row in here if row.state in STANDING), None)
     if (
@@ -162,6 +165,7 @@ def _register(session: Session, study: Study, arrived: ReceivedInstance) -> Regi
         # stands for one image.
         if standing.sha256 != arrived.sha256:
             corrections.update_shown(session, study, arrived.sent, arrived.calling_ae)
+        doubted_priorities.believe(session, study, arrived.priority, arrived.calling_ae)
         return Registration(Outcome.REPEATED, study.id, standing)
     if not arrived.is_radiograph:
         return _register_other(session, study, standing, arrived)
@@ -240,6 +244,7 @@ def _register_comparable(
         events.append_event(
             session, study.id, EventKind.REPEATED, "the same image came again, encoded otherwise"
         )
+        doubted_priorities.believe(session, study, arrived.priority, arrived.calling_ae)
         return Registration(Outcome.REPEATED, study.id, standing)
     if comparison is Comparison.UNDECIDED:
         state = InstanceState.UNCOMPARED

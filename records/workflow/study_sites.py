@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order
 from records.database.report_tables import ReceivedReport
-from records.database.tables import DEFAULT_SITE_ID, Site, Study
+from records.database.site_tables import DEFAULT_SITE_ID, Site
+from records.database.tables import Study
 from records.states import EventKind, SiteBasis
 from records.workflow import events
 

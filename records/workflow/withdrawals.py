@@ -10,7 +10,9 @@ import uuid
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from records.database.tables import Draft, Review, Study
+from records.database.draft_tables import Draft
+from records.database.review_tables import Review
+from records.database.tables import Study
 from records.errors import NotAllowed, NotFound
 from records.states import EndReason, Purpose, ReviewDecision, StudyState
 from records.workflow import drafts, requests

@@ -37,17 +37,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
+from records.database.draft_tables import Draft, DraftRequest, LiveLease
 from records.database.session import database_time, interval
-from records.database.tables import (
-    Draft,
-    DraftRequest,
-    Hold,
-    Instance,
-    LiveLease,
-    Study,
-    Tally,
-    WorklistEntry,
-)
+from records.database.tables import Hold, Instance, Study, Tally, WorklistEntry
 from records.errors import NotAllowed
 from records.settings import settings
 from records.states import Priority, TallyKind, VisibleState

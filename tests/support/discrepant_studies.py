@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from records.database.discrepancy_tables import Discrepancy
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest
 from records.states import DiscrepancySide, Purpose, Stage
 from records.workflow import draft_comparisons, drafts
 from records.workflow.patients import Patient

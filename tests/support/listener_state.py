@@ -7,8 +7,9 @@ from pathlib import Path
 from sqlalchemy import select
 
 from records.blobs import Blobs
+from records.database.operation_tables import Refusal
 from records.database.session import unit_of_work
-from records.database.tables import Instance, Refusal, Study
+from records.database.tables import Instance, Study
 from records.operations import heartbeats
 from records.workflow import studies
 

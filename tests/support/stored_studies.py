@@ -9,8 +9,9 @@ from pydicom import Dataset, dcmwrite
 from sqlalchemy import select, text
 
 from records.blobs import Blobs, data_set_sha256
+from records.database.draft_tables import LiveLease
 from records.database.session import unit_of_work
-from records.database.tables import LiveLease, Study
+from records.database.tables import Study
 from records.orders import effects
 from records.settings import settings
 from records.states import Priority, VisibleState

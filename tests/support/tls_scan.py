@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from records.tls import CIPHERS
+from records.tls.contexts import CIPHERS
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import uuid
 from sqlalchemy import text
 
 from records.database.session import unit_of_work
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.states import WorkKind
 
 

@@ -3,7 +3,7 @@
 import httpx2 as httpx
 import pytest
 
-from nightdraft.cli.doctor import run_checks
+from nightdraft.doctor import run_checks
 from nightdraft.station.wheels import free_port
 from records.settings import read_settings
 from records.states import Role

@@ -13,7 +13,7 @@ from nightdraft.cli.main import app
 from records.database.discrepancy_tables import ModelErrorTally
 from records.database.report_tables import FinalComparison
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.reports import model_errors, second_looks
 from records.states import ReportStatus, Stage
 from records.workflow import site_scope

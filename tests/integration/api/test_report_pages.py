@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 
 from api.rendering import date_time
 from nightdraft.cli.main import app
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.tables import Study
 from records.reports import finals
 from records.states import Origin, ReportStatus
 from records.workflow import reviews

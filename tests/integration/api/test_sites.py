@@ -11,6 +11,7 @@ from api.app import make_app
 from records.accounts import programs
 from records.accounts.roles import PERMISSIONS
 from records.database.session import unit_of_work
+from records.operations import refusals
 from records.settings import settings
 from records.states import HoldReason, Origin, Permission, Role
 from records.workflow import site_scope, sites, worklist
@@ -96,6 +97,32 @@ def addresses(study):
         yield f"/?words={word}"
         yield f"/api/studies?words={word}"
     yield f"/studies/{named['id']}/changed?seen=x"
+
+
+def test_refusals_are_of_the_site_of_their_calling_title(two_sites, open_as):
+    for title in ("NORTH_CR", "XRAY1", "NOBODYS"):
+        with unit_of_work() as session:
+            refusals.record_refusal(
+                session,
+                calling_ae=title,
+                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+                sop_instance_uid=f"2.25.{title}",
+                reason="OTHER",
+                sentence="It is not taken here.",
+            )
+    for login, codes, titles in (
+        ("north.admin", ["north"], {"NORTH_CR"}),
+        ("first.admin", ["default"], {"XRAY1", "NOBODYS"}),
+        ("both.admin", ["north", "default"], {"NORTH_CR", "XRAY1", "NOBODYS"}),
+    ):
+        admin = open_as(login, Role.ADMINISTRATOR, *codes)
+        listed = admin.get("/api/refusals").json()
+        assert {row["calling_ae"] for row in listed} >= titles
+        page = admin.get("/refusals").text
+        for title in ("NORTH_CR", "XRAY1", "NOBODYS"):
+            is_theirs = title in titles
+            assert (f"2.25.{title}" in page) is is_theirs
+            assert any(row["sop_instance_uid"] == f"2.25.{title}" for row in listed) is is_theirs
 
 
 def test_nobody_sees_anything_of_another_site(two_sites, open_as):
@@ -237,7 +264,7 @@ def test_the_history_of_an_order_names_the_account_that_moved_its_study(two_site
     assert both.post(path.format(drafted), **sent).status_code in (200, 303)
     page = both.get(f"/orders/{order}").text
     line = page.partition("<del>default</del>")[2].partition("</tr>")[0]
-    assert " ".join(re.sub(r"<[^>]+>", " ", line).split()) == "→ north a person here both"
+    assert " ".join(re.sub(r"<[^>]+>", " ", line).split()) == "→ north a person here, both"
     # So does a lead reader who sees the new site alone.
     north = open_as("north.lead", Role.LEAD, "north")
     _, moved = north.get(f"/api/orders/{order}").json()["changes"]

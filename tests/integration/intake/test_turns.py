@@ -8,8 +8,8 @@ from sqlalchemy import select
 from intake import turns
 from intake.turns import LIGHT_SECONDS, Reachability, SystemAway, TurnThread
 from records.alarm_kinds import AlarmKind
+from records.database.operation_tables import Alarm, Observation
 from records.database.session import unit_of_work
-from records.database.tables import Alarm, Observation
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("database")

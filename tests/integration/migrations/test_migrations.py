@@ -11,7 +11,7 @@ from records.accounts import sessions
 from records.database.base import Base
 from records.database.night_tables import UNKNOWN_SITE_ID
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.errors import DatabaseDown
 from records.operations import work_counts
 from records.states import VisibleState

@@ -4,19 +4,13 @@ import pytest
 from sqlalchemy import select
 
 from records import hold_decisions
+from records.database.draft_tables import DraftRequest
 from records.database.order_tables import StudyOrder
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, Hold, Study
+from records.database.tables import Hold, Study
 from records.orders import effects
 from records.orders.order import OrderText
-from records.states import (
-    Decision,
-    HoldReason,
-    MatchState,
-    OrderTextSource,
-    Priority,
-    RequestState,
-)
+from records.states import Decision, HoldReason, MatchState, OrderTextSource, Priority, RequestState
 from records.workflow import holds
 from tests.support.ordered_studies import complete, draft, prepare, receive
 from tests.support.registered_studies import OTHER_PATIENT, claim, new_instance

@@ -3,10 +3,11 @@
 import pytest
 from sqlalchemy import select
 
+from records.database.draft_tables import Draft
 from records.database.order_tables import Order, OrderChange, PatientAlias, StudyOrder
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.database.session import unit_of_work
-from records.database.tables import Draft, Hold, Instance, Study, StudyChange
+from records.database.tables import Hold, Instance, Study, StudyChange
 from records.errors import MessageError, NotFound
 from records.orders.order import OrderText
 from records.patient_changes import (
@@ -18,7 +19,14 @@ from records.patient_changes import (
 )
 from records.reports.receiving import receive_report
 from records.reports.report import OutsideReport
-from records.states import HoldReason, MatchState, OrderTextSource, Origin, ReportStatus
+from records.states import (
+    ChangeOrigin,
+    HoldReason,
+    MatchState,
+    OrderTextSource,
+    Origin,
+    ReportStatus,
+)
 from records.workflow import holds, reviews
 from records.workflow.identifiers import PatientId
 from records.workflow.patient_aliases import list_ids, resolve_id
@@ -175,6 +183,10 @@ def test_a_merge_is_taken_back(database):
     assert [row.state for row in rows(StudyOrder)] == [MatchState.MATCHED]
     (undone,) = rows(OrderChange, OrderChange.kind == "PATIENT_SEPARATED")
     assert (undone.sender, undone.new_values["patient_id"]) == ("Dr. Roe", "P-1")
+    assert undone.origin == ChangeOrigin.PERSON
+    assert {
+        (row.origin, row.calling_ae) for row in rows(StudyChange) if row.new_value == "P-1"
+    } == {(ChangeOrigin.PERSON, "Dr. Roe")}
     with unit_of_work() as session, pytest.raises(NotFound, match="no merge retired"):
         undo_merge(session, PatientId("P-1"), "Dr. Roe")
 

@@ -12,13 +12,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import make_app
-from nightdraft.cli.doctor import run_checks
+from nightdraft.doctor import run_checks
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.operations import alarms, certificates
 from records.operations.heartbeats import HeartbeatThread, this_process
 from records.settings import settings
-from records.tls import ServerFiles, WatchedContext
+from records.tls.contexts import ServerFiles
+from records.tls.watched import WatchedContext
 from tests.support.certificates import Authority, Issued
 from tests.support.seeded_studies import EXPECTED_PARTS, seed_heartbeats
 from tests.support.waiting import eventually
@@ -31,7 +32,7 @@ PART = f"certificate of the listener on {HOST}"
 @pytest.fixture(autouse=True)
 def _parts(database: str, broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     gc.collect()  # contexts of earlier tests
-    monkeypatch.setattr("records.tls.LOOK_SECONDS", 0)
+    monkeypatch.setattr("records.tls.watched.LOOK_SECONDS", 0)
     seed_heartbeats(*EXPECTED_PARTS)
 
 
@@ -63,7 +64,7 @@ def look() -> list[str]:
 def shown_since(before: dt.datetime) -> bool:
     from sqlalchemy import select
 
-    from records.database.tables import Heartbeat
+    from records.database.operation_tables import Heartbeat
 
     with unit_of_work() as session:
         seen = session.scalar(

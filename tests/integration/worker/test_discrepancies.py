@@ -7,8 +7,9 @@ from sqlalchemy import select, text, update
 
 from model.labels import RuleLabeller
 from records.database.discrepancy_tables import Discrepancy, DiscrepancyRecheck
+from records.database.draft_tables import Draft
 from records.database.session import unit_of_work
-from records.database.tables import Draft, Study
+from records.database.tables import Study
 from records.reports import discrepancies as rows
 from records.reports import finals, second_looks
 from records.reports.receiving import receive_report

@@ -6,8 +6,9 @@ from sqlalchemy import func, select, text
 from model.labels import OBSERVATIONS
 from nightdraft.bench.growth_fill import fill
 from records.database.discrepancy_tables import DraftComparison, DraftComparisonTally
+from records.database.draft_tables import Draft
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID, Draft
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.errors import NotAllowed, NotFound
 from records.states import WARNING, Agreement, CampaignKind, Purpose, Stage
 from records.workflow import draft_comparisons, site_scope, sites

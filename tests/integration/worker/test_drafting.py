@@ -12,8 +12,9 @@ from sqlalchemy import func, text
 from model.errors import BundleError, DeviceError
 from model.reporter import NullReporter
 from records.blobs import Blobs
+from records.database.draft_tables import DraftRequest, LiveLease
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, LiveLease, Study
+from records.database.tables import Study
 from records.errors import NightdraftError, WorkerSick
 from records.operations import alarms
 from records.settings import settings

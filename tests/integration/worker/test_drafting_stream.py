@@ -16,8 +16,9 @@ from model.decoding import Serving
 from model.inference.counters import EngineCounters
 from model.reporter import NullReporter, Reporter
 from records.blobs import Blobs
+from records.database.draft_tables import DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, Study
+from records.database.tables import Study
 from records.settings import settings
 from records.states import Stage, VisibleState
 from records.workflow import drafts, worklist

@@ -6,18 +6,13 @@ import pytest
 from sqlalchemy import select
 
 from model.reporter import NullReporter
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest
 from records.states import EndReason, RequestState, Stage, VisibleState
 from records.workflow.patients import Patient
 from tests.support.outside_reports import receive
-from tests.support.stored_studies import (
-    close_studies,
-    phantom_images,
-    store_image,
-    visible_state,
-)
+from tests.support.stored_studies import close_studies, phantom_images, store_image, visible_state
 from worker import bells, final_comparisons, sweep, tasks
 from worker.circuit_breaker import CircuitBreaker
 from worker.drafting import draft_ready

@@ -12,8 +12,8 @@ from model.case import Case, DraftText, FailedCase
 from model.manifest import NULL, Manifest
 from model.reporter import NullReporter
 from model.support.calibration import Calibration, Thresholds
+from records.database.draft_tables import Draft
 from records.database.session import unit_of_work
-from records.database.tables import Draft
 from records.errors import NightdraftError, NotAllowed
 from records.operations import alarms
 from records.states import Stage
@@ -21,12 +21,7 @@ from records.workflow import calibrations, drafts, reviews
 from tests.support.stored_studies import close_studies, store_studies
 from worker.circuit_breaker import CircuitBreaker
 from worker.drafting import draft_ready
-from worker.image_support import (
-    LEAST_SIGNED,
-    calibrate_on_signed,
-    look_for_drift,
-    read_calibration,
-)
+from worker.image_support import LEAST_SIGNED, calibrate_on_signed, look_for_drift, read_calibration
 from worker.preparing import prepare_ready
 
 TEXT = "Findings: There is a left pneumothorax. Impression: Left pneumothorax."

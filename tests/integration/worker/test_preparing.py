@@ -11,8 +11,9 @@ from sqlalchemy import update
 from model.case import unpack
 from records import hold_decisions
 from records.blobs import Blobs
+from records.database.draft_tables import DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, Study
+from records.database.tables import Study
 from records.errors import BundleUnusable, DiskFull, PartError, WorkerSick
 from records.operations import alarms, scrub
 from records.orders.order import OrderText

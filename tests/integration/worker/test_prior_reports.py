@@ -11,8 +11,9 @@ from model.case import unpack
 from model.prompting.prompt import read_prior
 from model.reporter import NullReporter
 from records.blobs import Blobs
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Event, Study
+from records.database.tables import Event, Study
 from records.settings import settings
 from records.states import EventKind, ReportStatus, RequestState, Stage
 from records.workflow.identifiers import PatientId

@@ -9,8 +9,9 @@ import pytest
 import redis
 
 from records.alarm_kinds import AlarmKind
+from records.database.draft_tables import DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, Study
+from records.database.tables import Study
 from records.operations import alarms, heartbeats
 from records.states import VisibleState
 from records.workflow import drafts

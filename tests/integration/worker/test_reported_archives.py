@@ -8,9 +8,9 @@ from sqlalchemy import select
 import model.manifest
 import model.reporter
 from model.reporter import NullReporter
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest
 from records.states import Priority, Stage, VisibleState
 from records.workflow.patients import Patient
 from tests.support.campaigns import create, ends, of_uids, tend_all

@@ -18,18 +18,12 @@ from intake.dicom.filing import ReceivedFile, file_instance
 from model.reporter import load_reporter
 from records.blobs import Blobs, data_set_sha256
 from records.campaigns import pulling
+from records.database.draft_tables import DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, Hold, Study
+from records.database.tables import Hold, Study
 from records.operations import refusals
 from records.settings import settings
-from records.states import (
-    CampaignKind,
-    EventKind,
-    FailReason,
-    Priority,
-    RequestState,
-    Stage,
-)
+from records.states import CampaignKind, EventKind, FailReason, Priority, RequestState, Stage
 from records.workflow import events, requests, studies
 from records.workflow.studies import Outcome
 from tests.support.campaigns import create, ends, tend_all
@@ -234,7 +228,7 @@ def test_a_campaign_without_a_pacs_leaves_the_draft_that_there_is(removed):
     before = request_of(study).id
     with unit_of_work() as session:
         from records.database.campaign_tables import Campaign
-        from records.database.tables import Draft
+        from records.database.draft_tables import Draft
 
         digest = session.query(Draft).one().bundle_digest
         session.execute(

@@ -11,8 +11,9 @@ from model.prompting.prompt import read_prior
 from model.reporter import NullReporter
 from records import hold_decisions
 from records.blobs import Blobs
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.tables import Study
 from records.settings import settings
 from records.states import Decision, HoldReason, ReportStatus, RequestState, Stage
 from records.workflow import holds, requests, reviews, withdrawals

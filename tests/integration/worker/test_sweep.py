@@ -9,8 +9,9 @@ import redis
 from sqlalchemy import text
 
 from records.alarm_kinds import AlarmKind
+from records.database.draft_tables import DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, Study
+from records.database.tables import Study
 from records.errors import BrokerDown
 from records.operations import alarms
 from records.states import Comparison, Stage, VisibleState

@@ -12,8 +12,8 @@ from records.audit import heads, trail
 from records.audit.status import read_status
 from records.audit.verifying import verify
 from records.database.audit_tables import AuditDelivery, AuditEntry, AuditSeal
+from records.database.operation_tables import Alarm
 from records.database.session import engine, unit_of_work
-from records.database.tables import Alarm
 from records.settings import settings
 from records.states import ActorKind, AuditAction, EventKind
 from records.workflow import events

@@ -370,7 +370,7 @@ def test_a_command_that_does_not_exist_is_found(text: str, faults: list[str]) ->
         ("`records.errors.gone`", ["records.errors.gone"]),
         ("`records.gone`", ["records.gone"]),
         ("`gone.py`", ["gone.py"]),
-        ("`records.errors.safe_text`, `states.py`, `model/inference/`, `training.corpus`", []),
+        ("`records.errors.safe_text`, `telemetry.py`, `model/inference/`, `training.corpus`", []),
     ],
 )
 def test_a_name_that_does_not_exist_is_found(text: str, missing: list[str]) -> None:

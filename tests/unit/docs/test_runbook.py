@@ -5,7 +5,7 @@ import re
 import pytest
 
 from api.rendering import PACKAGE_DIR
-from nightdraft.cli.doctor import list_checks
+from nightdraft.doctor import list_checks
 from records.alarm_kinds import ALARM_REMEDIES, ALARM_TITLES, AlarmKind
 from records.operations.alarms import runbook_path
 from records.settings import read_settings

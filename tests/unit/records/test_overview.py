@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from records.database.tables import Heartbeat
+from records.database.operation_tables import Heartbeat
 from records.operations.overview import Parts, seconds_left, why_stalled
 from records.states import VisibleState
 

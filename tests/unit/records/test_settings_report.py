@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from nightdraft.cli.doctor import run_checks
 from nightdraft.cli.main import app
 from nightdraft.cli.options import start_logging
+from nightdraft.doctor import run_checks
 from records.settings import Settings, settings
 from records.settings_report import MASK, holds_secrets, mask
 from tests.support.logging_state import logging_restored

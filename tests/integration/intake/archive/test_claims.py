@@ -8,17 +8,22 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, text
 
+from intake.archive import puller
 from intake.archive.puller import KeptClaim, Puller, SourceState
 from records.campaigns import pulling
 from records.campaigns.campaigns import cancel as cancel_campaign
 from records.database.campaign_tables import CampaignStudy
+from records.database.operation_tables import Alarm
 from records.database.session import unit_of_work
-from records.database.tables import Alarm, Instance
+from records.database.tables import Instance
 from records.states import CampaignKind
+from records.workflow import site_scope
 from tests.support import campaigns
+from tests.support.accounts import run_sql
 from tests.support.campaigns import of_uids
 from tests.support.dicom_senders import make_image
 from tests.support.pacs import OddPacs, describe, film_uids
+from tests.support.two_sites import make_north
 from tests.support.web_pacs import WebPacs
 
 UID = "1.2.826.77.1"
@@ -147,3 +152,28 @@ def test_a_study_of_a_campaign_that_was_cancelled_meanwhile_is_fetched_to_its_en
 
     pacs.watch(cancel)
     assert not source.pull(kept.pull, kept.renew_if_due).missing
+
+
+def test_rights_are_read_anew_before_each_fetch(pacs, make_source, setting, tmp_path, monkeypatch):
+    make_north()
+    site = run_sql("SELECT id FROM sites WHERE code = 'north'")[0]
+    file = tmp_path / "pacs.toml"
+    table = '[archive]\nretrieve = "wado-rs"\nurl = "http://pacs.example.org"\n'
+    file.write_text(f'{table}sites = ["north"]\n')
+    setting(pacs_file=file)
+    with site_scope.limited_to(site):
+        campaigns.create(CampaignKind.LIST, studies=of_uids(UID), pacs="archive")
+    campaigns.tend()
+    monkeypatch.setattr(puller, "RIGHTS_SECONDS", 0.0)
+    source = make_source(pacs.describe())
+    fetching = Puller(source, SourceState(source, 0.0), 100, walks=False)
+    file.write_text(table)
+    fetching.take_turn()
+    assert (fetching.pulled, sent()) == (0, set())
+    # While the file is wrong nothing changes.
+    file.write_text("sites = [")
+    fetching.take_turn()
+    assert fetching.pulled == 0
+    file.write_text(f'{table}sites = ["north"]\n')
+    fetching.take_turn()
+    assert (fetching.pulled, len(sent())) == (1, FILMS)

@@ -18,8 +18,9 @@ from intake.archive.listed import Availability
 from intake.archive.spans import Span, SpanWalk, walk_spans
 from records.blobs import Blobs
 from records.campaigns.pacs_query import PacsQuery
+from records.database.operation_tables import Refusal
 from records.database.session import unit_of_work
-from records.database.tables import Instance, Refusal
+from records.database.tables import Instance
 from records.errors import DiskFull, SettingsError
 from tests.support.dicom_images import limited_memory
 from tests.support.pacs import film_uids, make_study

@@ -14,8 +14,9 @@ from sqlalchemy import func, select, text
 
 from intake.archive.folder_files import check_folder
 from records.database.campaign_tables import CampaignFile, CampaignStudy
+from records.database.operation_tables import Refusal
 from records.database.session import unit_of_work
-from records.database.tables import Instance, Refusal, Study
+from records.database.tables import Instance, Study
 from records.errors import PartError
 from records.operations import heartbeats
 from records.states import CampaignKind, WalkState

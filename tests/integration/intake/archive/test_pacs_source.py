@@ -21,8 +21,9 @@ from records.campaigns import pulling
 from records.campaigns.campaigns import pause as pause_campaign
 from records.campaigns.pacs_query import PacsQuery
 from records.database.campaign_tables import Campaign, CampaignStudy
+from records.database.operation_tables import Alarm, Observation, Refusal
 from records.database.session import unit_of_work
-from records.database.tables import Alarm, Instance, Observation, Refusal
+from records.database.tables import Instance
 from records.settings import settings
 from records.states import CampaignKind
 from tests.support import campaigns

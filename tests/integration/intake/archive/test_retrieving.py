@@ -15,8 +15,9 @@ from sqlalchemy import select, text
 from intake.archive.running import make_sources
 from records.campaigns.pacs_query import PacsQuery
 from records.database.campaign_tables import Campaign, CampaignStudy
+from records.database.operation_tables import Alarm
 from records.database.session import unit_of_work
-from records.database.tables import Alarm, Instance
+from records.database.tables import Instance
 from records.errors import SettingsError
 from records.operations import heartbeats
 from records.settings import settings

@@ -5,8 +5,8 @@ from pydicom import dcmread
 
 from intake.dicom.filing import ReceivedFile, file_instance
 from records.blobs import Blobs, data_set_sha256
+from records.database.draft_tables import DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest
 from records.operations import scrub
 from records.settings import settings
 from records.states import Damage, EventKind, FailReason, InstanceState, RequestState, Stage

@@ -11,8 +11,8 @@ from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from records.blobs import Blobs
+from records.database.operation_tables import Refusal
 from records.database.session import unit_of_work
-from records.database.tables import Refusal
 from records.states import HoldReason, InstanceState, Priority
 from records.workflow import holds
 from tests.support.dicom_senders import (

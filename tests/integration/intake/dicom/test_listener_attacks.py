@@ -9,16 +9,11 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from records.database.operation_tables import Refusal
 from records.database.session import unit_of_work
-from records.database.tables import Refusal
 from records.operations import refusals
 from records.operations.refusals import MAX_ROWS_PER_CALLER
-from tests.support.dicom_senders import (
-    associate_request,
-    make_image,
-    open_association,
-    send_images,
-)
+from tests.support.dicom_senders import associate_request, make_image, open_association, send_images
 from tests.support.listener_state import read_rows
 from tests.support.waiting import eventually
 

@@ -11,7 +11,7 @@ from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 from pynetdicom.dsutils import encode
 
-from records.database.tables import Refusal
+from records.database.operation_tables import Refusal
 from records.states import InstanceState
 from tests.support.dicom_senders import (
     CT,

@@ -18,8 +18,9 @@ from pynetdicom.sop_class import Verification
 from sqlalchemy import func, update
 
 from nightdraft.station.wheels import free_port
+from records.database.operation_tables import Refusal
 from records.database.session import interval, unit_of_work
-from records.database.tables import Refusal, Study
+from records.database.tables import Study
 from records.states import EventKind, Priority
 from records.workflow import doubted_priorities, events
 from records.workflow.doubted_priorities import DoubtedStudies
@@ -468,6 +469,23 @@ def test_the_timeline_says_once_that_a_priority_does_not_count_and_what_to_do(li
     with unit_of_work() as session:
         assert doubted_priorities.recent(session) == DoubtedStudies(2, ("ED_CR", "ICU"))
         session.execute(update(Study).values(first_received_at=func.now() - interval(86_401)))
+        assert doubted_priorities.recent(session) == DoubtedStudies(0, ())
+
+
+def test_a_doubted_priority_counts_when_the_film_comes_again_from_a_sender_that_is_known(listen):
+    image = make_image("1.2.1")
+    doubting = listen(**URGENT, unproven_callers="doubt")
+    assert send_images(doubting.port, image, caller="ED_CR") == [0]
+    believing = listen(
+        **URGENT, unproven_callers="doubt", caller_addresses="ED_CR=127.0.0.1,BATCH=127.0.0.1"
+    )
+    for caller in ("BATCH", "ED_CR", "ED_CR", "BATCH"):
+        assert send_images(believing.port, image, caller=caller) == [0]
+    assert read_study("1.2.1").priority == Priority.STAT
+    doubted, counts = lines_of_priority("1.2.1")
+    assert doubted.startswith("STAT, wanted by ED_CR, does not count")
+    assert counts == "STAT, wanted by ED_CR, counts now: it is known who the sender is."
+    with unit_of_work() as session:
         assert doubted_priorities.recent(session) == DoubtedStudies(0, ())
 
 

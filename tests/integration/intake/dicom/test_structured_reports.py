@@ -5,9 +5,10 @@ from pydicom.dataset import Dataset
 from sqlalchemy import select
 
 from intake.dicom import structured_report
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.report_tables import ReceivedReport
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.tables import Study
 from records.states import OWN_OUTPUT, WARNING, EndReason, InstanceState
 from records.workflow import studies
 from tests.support.dicom_senders import make_image

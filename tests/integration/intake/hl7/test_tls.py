@@ -12,7 +12,8 @@ from intake.hl7.mllp import FrameReader, make_frame
 from records.errors import SettingsError
 from records.handshakes import MAX_WAITING, HandshakeOutcome, outcomes
 from records.settings import settings
-from records.tls import WatchedContext, hl7_files
+from records.tls.servers import hl7_files
+from records.tls.watched import WatchedContext
 from tests.support.mllp import field, make_order, running_listener
 from tests.support.waiting import eventually
 

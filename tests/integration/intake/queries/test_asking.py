@@ -8,8 +8,8 @@ from intake import turns
 from intake.queries.asking import Asker, Limits
 from intake.turns import SystemAway
 from records.alarm_kinds import AlarmKind
+from records.database.operation_tables import Observation
 from records.database.session import unit_of_work
-from records.database.tables import Observation
 from records.states import QueryKind
 from tests.support.waiting import eventually
 

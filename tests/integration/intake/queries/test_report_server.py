@@ -9,10 +9,12 @@ from sqlalchemy import select, text, update
 from intake.queries.asking import Asker, QuestionFailed
 from intake.queries.report_server import AskedPatient, ReportServer
 from intake.turns import SystemAway
+from records.database.draft_tables import DraftRequest
+from records.database.operation_tables import Alarm
 from records.database.order_tables import StudyQuery
 from records.database.report_tables import ReceivedReport
 from records.database.session import unit_of_work
-from records.database.tables import Alarm, DraftRequest, Study
+from records.database.tables import Study
 from records.errors import SettingsError
 from records.orders import effects, queries
 from records.orders.order import OrderAction, ReceivedOrder

@@ -11,9 +11,10 @@ from sqlalchemy import select, text, update
 from intake.queries.asking import Asker, QuestionFailed
 from intake.queries.worklist import AskedStudy, SeveralOrders
 from intake.turns import SystemAway
+from records.database.operation_tables import Alarm, Observation
 from records.database.order_tables import Order, StudyOrder, StudyQuery
 from records.database.session import unit_of_work
-from records.database.tables import Alarm, Hold, Observation, Study
+from records.database.tables import Hold, Study
 from records.orders import queries
 from records.settings import settings
 from records.states import HoldReason, QueryState

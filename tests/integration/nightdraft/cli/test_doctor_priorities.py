@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nightdraft.cli import doctor
+from nightdraft import doctor
 from records.settings import settings
 from records.states import Priority
 from tests.support.registered_studies import new_instance, register

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from api.app import make_app
-from nightdraft.cli import doctor
+from nightdraft import doctor
 from nightdraft.cli.main import app
 from records.blobs import Blobs
 from records.database.session import unit_of_work

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nightdraft.cli.doctor import run_checks
+from nightdraft.doctor import run_checks
 from nightdraft.station.accounts import Account, choose_account, make_user
 from nightdraft.station.data_folder import take_over
 from nightdraft.station.privileges import leave_root, reason_to_stay_root

@@ -9,7 +9,8 @@ from nightdraft.bench.growth_fill import fill
 from records.accounts import accounts, emergencies, sessions
 from records.accounts.emergencies import Opened
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Study
 from records.emergency_grants import current_grants, granted
 from records.errors import NotAllowed, NotFound
 from records.retention.erasure import erase_patient

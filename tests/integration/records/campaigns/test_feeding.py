@@ -7,8 +7,9 @@ from records import hold_decisions
 from records.campaigns import campaigns, retrying
 from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import CampaignStudy
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.tables import Study
 from records.errors import NotAllowed
 from records.states import (
     CampaignKind,
@@ -23,15 +24,7 @@ from records.states import (
     WalkState,
 )
 from records.workflow import attempts, holds, requests
-from tests.support.campaigns import (
-    closed_now,
-    create,
-    ends,
-    get,
-    kept_counts,
-    of_uids,
-    tend_all,
-)
+from tests.support.campaigns import closed_now, create, ends, get, kept_counts, of_uids, tend_all
 from tests.support.registered_studies import (
     claim,
     complete,

@@ -8,9 +8,11 @@ from sqlalchemy import select
 from records.campaigns import campaigns, progress, pulling, retrying, rows
 from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
+from records.database.draft_tables import DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import DEFAULT_SITE_ID, DraftRequest, Study
-from records.errors import NotAllowed, NotFound
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Study
+from records.errors import LostLease, NotAllowed, NotFound
 from records.states import CampaignKind, CampaignReason, CampaignStudyState, SiteBasis
 from records.workflow import site_scope
 from tests.support.accounts import run_sql
@@ -206,3 +208,81 @@ def test_a_study_that_left_the_site_is_left_out(north, south):
         assert [row.study_instance_uid for row in listed] == ["9.9"]
     with unit_of_work() as session, site_scope.limited_to([north, south]):
         assert len(rows.list_studies(session, campaign, 10)) == 2
+
+
+def test_a_campaign_waits_while_its_site_may_not_fetch_from_its_pacs(south, setting, tmp_path):
+    file = tmp_path / "pacs.toml"
+    setting(pacs_file=file)
+
+    def name_sites(*codes):
+        """Name the sites of the PACS; returns how many campaigns that changed."""
+        listed = ", ".join(f'"{code}"' for code in codes)
+        table = '[archive]\nhost = "pacs.example.org"\nae_title = "ARCHIVE"\n'
+        file.write_text(f"{table}sites = [{listed}]\n")
+        with unit_of_work() as session:
+            return campaigns.settle_rights(session, "archive")
+
+    def claim():
+        with unit_of_work() as session:
+            claimed = pulling.claim(session, "archive", 10, [CampaignKind.LIST])
+            return claimed and claimed.study_instance_uid
+
+    def sentence():
+        with unit_of_work() as session:
+            return progress.read_progress(session, [campaigns.get(session, mine)])[0].sentence
+
+    name_sites("north", "south")
+    site = run_sql("SELECT id FROM sites WHERE code = 'north'")[0]
+    with site_scope.limited_to(site):
+        mine = create(name="mine", studies=of_uids("1.1", "1.2", "1.3"), pacs="archive")
+    create(name="theirs", studies=of_uids("2.1", "2.2"), site_code="north", pacs="archive")
+    run_sql("UPDATE campaigns SET is_open = true")
+    assert (claim(), name_sites("north"), name_sites()) == ("1.1", 0, 1)
+    # It says so once, and neither an answer of the PACS nor its absence changes that.
+    for reason in ("The PACS does not answer.", ""):
+        with unit_of_work() as session:
+            campaigns.stall(session, "archive", reason)
+        assert name_sites("south") == 0
+        assert sentence().startswith("It waits: The site north may not fetch from the PACS archive")
+    # What somebody created who sees every site goes on.
+    assert [claim(), claim(), claim()] == ["2.1", "2.2", None]
+    with unit_of_work() as session:
+        assert not campaigns.need_source(session, "nowhere", now=False)
+        campaigns.pause(session, mine)
+        campaigns.resume(session, mine)
+    run_sql("UPDATE campaigns SET is_open = true")
+    assert claim() is None
+    assert name_sites("north") == 1
+    assert sentence() == "Its window is open, and no study has come to an end yet."
+    assert claim() == "1.2"
+    assert name_sites() == 1
+    with unit_of_work() as session:
+        campaigns.cancel(session, mine)
+    assert sentence() == "It was cancelled: what still waits is not drafted."
+
+
+def test_the_source_of_a_campaign_that_lost_its_right_is_not_walked(south, setting, tmp_path):
+    file = tmp_path / "pacs.toml"
+    setting(pacs_file=file)
+    table = '[archive]\nhost = "pacs.example.org"\nae_title = "ARCHIVE"\n'
+    file.write_text(f'{table}sites = ["south"]\n')
+    with site_scope.limited_to([south]):
+        create(CampaignKind.QUERY, pacs="archive")
+
+    def claim_walk():
+        with unit_of_work() as session:
+            return pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 900.0)
+
+    walk = claim_walk()
+    file.write_text(table)
+    with unit_of_work() as session:
+        assert campaigns.settle_rights(session, "archive") == 1
+        assert not campaigns.need_source(session, "archive", now=True)
+    with unit_of_work() as session, pytest.raises(LostLease):
+        pulling.save_walk(session, walk, None)
+    run_sql("UPDATE campaigns SET walk_claimed_at = NULL")
+    assert claim_walk() is None
+    file.write_text(f'{table}sites = ["south"]\n')
+    with unit_of_work() as session:
+        campaigns.settle_rights(session, "archive")
+    assert claim_walk() is not None

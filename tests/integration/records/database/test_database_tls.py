@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from nightdraft.cli.doctor import run_checks
+from nightdraft.doctor import run_checks
 from nightdraft.station.checks import check_database, look_at_database
 from records.database.session import unit_of_work
 from records.errors import DatabaseDown

@@ -5,8 +5,8 @@ import datetime as dt
 import pytest
 
 from records.blobs import Blobs
+from records.database.operation_tables import BlobScrub
 from records.database.session import unit_of_work
-from records.database.tables import BlobScrub
 from records.operations import alarms, scrub
 from records.settings import settings
 from records.states import Damage, EventKind

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.operations import work_counts
 from records.operations.work_counts import read_work
 from records.states import FailReason, WorkKind

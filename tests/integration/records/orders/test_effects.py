@@ -5,8 +5,9 @@ import datetime as dt
 import pytest
 from sqlalchemy import select, update
 
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Event, Hold, Study
+from records.database.tables import Event, Hold, Study
 from records.orders.order import OrderAction, OrderText
 from records.states import (
     EventKind,
@@ -21,13 +22,7 @@ from records.states import (
 )
 from records.workflow import attempts, requests, reviews
 from tests.support.ordered_studies import WHY, close, complete, draft, prepare, receive
-from tests.support.registered_studies import (
-    OTHER_PATIENT,
-    claim,
-    new_instance,
-    register,
-    save,
-)
+from tests.support.registered_studies import OTHER_PATIENT, claim, new_instance, register, save
 
 PAIN = OrderText(OrderTextSource.REASON, "Chest pain.")
 

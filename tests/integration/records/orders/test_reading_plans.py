@@ -6,7 +6,8 @@ from sqlalchemy import text
 from records import received_messages
 from records.database.order_tables import Order, ReceivedMessage
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Study
 from records.operations import overview
 from records.orders import identities, matching, reading
 from records.states import MessageOutcome, OrderStatus

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from records.database.draft_tables import DraftRequest
 from records.database.order_tables import Order, OrderChange, StudyOrder
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, Hold, Study
+from records.database.tables import Hold, Study
 from records.errors import MessageError
 from records.orders.order import OrderAction, OrderText
 from records.orders.receiving import OrderOutcome, receive_orders

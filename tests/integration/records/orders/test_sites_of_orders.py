@@ -3,14 +3,16 @@
 import pytest
 from sqlalchemy import select
 
+import migrations
 from records import hold_decisions
 from records.database.order_tables import Order, OrderChange, StudyOrder
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID, Event, Hold, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Event, Hold, Study
 from records.errors import MessageError, NotAllowed, NotFound
 from records.orders import matching, reading, receiving
 from records.orders.receiving import OrderOutcome
-from records.states import Decision, EventKind, MatchState, Origin, SiteBasis
+from records.states import ChangeOrigin, Decision, EventKind, MatchState, Origin, SiteBasis
 from records.workflow import site_scope
 from tests.support.accounts import run_sql
 from tests.support.ordered_studies import complete, new_order, receive
@@ -88,7 +90,13 @@ def test_an_order_of_no_known_site_takes_that_of_its_study(north):
         changes = session.scalars(select(OrderChange).order_by(OrderChange.id)).all()
         assert [change.kind for change in changes] == ["PLACED", "CHANGED"]
         assert changes[1].new_values == {"site_id": str(north)}
+        uid = session.get_one(Study, study_id).study_instance_uid
+        assert (changes[1].origin, changes[1].sender) == (ChangeOrigin.STUDY, uid)
     assert of_kind(EventKind.SITE) == []
+    # The version before knows no studies there, and keeps the line.
+    migrations.downgrade(engine(), "0046")
+    assert run_sql("SELECT origin, sender FROM order_changes") == [("HL7", "RIS|ALL")] * 2
+    migrations.upgrade(engine())
 
 
 def test_the_study_waits_for_nobody_who_is_taking_its_order_in(north):

@@ -4,8 +4,9 @@ import pytest
 from sqlalchemy import select
 
 from records import hold_decisions
+from records.database.draft_tables import Draft, DraftRequest
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Hold, Study
+from records.database.tables import Hold, Study
 from records.errors import NotFound
 from records.reports import differing_finals, finals
 from records.states import (

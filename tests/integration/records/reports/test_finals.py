@@ -5,9 +5,10 @@ import threading
 import pytest
 from sqlalchemy import select
 
+from records.database.draft_tables import Draft, DraftRequest, LiveLease
 from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Event, Hold, LiveLease
+from records.database.tables import Event, Hold
 from records.reports import finals, reading
 from records.states import EndReason, EventKind, HoldReason, ReportStatus, RequestState, Stage
 from records.workflow import drafts, leases, requests, reviews

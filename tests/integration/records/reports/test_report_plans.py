@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy import select, text
 
 from nightdraft.bench.growth_fill import fill
+from records.database.draft_tables import Draft
 from records.database.report_tables import ReceivedReport
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID, Draft, Study
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Study
 from records.reports import (
     addenda,
     differing_finals,

@@ -9,9 +9,11 @@ from sqlalchemy import func, select, text, update
 
 from nightdraft.bench.growth_fill import fill
 from records.database.discrepancy_tables import Discrepancy, DiscrepancyTally
+from records.database.operation_tables import Alarm
 from records.database.report_tables import FinalComparison
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID, Alarm, Event, Hold
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.database.tables import Event, Hold
 from records.errors import NotAllowed, NotFound
 from records.operations import refusals
 from records.reports import discrepancies, model_errors, second_looks

@@ -13,7 +13,8 @@ from nightdraft.bench.growth_fill import TABLES, fill
 from nightdraft.bench.growth_operations import list_operations
 from nightdraft.bench.operation import Operation
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
+from records.operations import refusals
 from records.states import WARNING, FailReason, VisibleState
 from records.workflow import doubted_priorities, requests, site_scope, worklist
 from tests.support.query_plans import explained, nodes
@@ -84,6 +85,22 @@ def test_the_lists_of_one_site_have_their_indexes(filled_database):
     (prepared,) = [operation for operation in operations if operation.name == "worklist, PREPARED"]
     with site_scope.limited_to([DEFAULT_SITE_ID]):
         assert plan_faults(prepared)
+
+
+def test_the_refusals_of_one_site_have_an_index(database):
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(
+            text(
+                "INSERT INTO refusals (calling_ae, sop_class_uid, sop_instance_uid, reason,"
+                " sentence) SELECT 'A', '1', '2', 'X', 'a sentence' FROM generate_series(1, 5000)"
+            )
+        )
+        connection.execute(text("ANALYZE refusals"))
+    # Nothing was refused there: a walk of the newest ones would step over all rows.
+    with site_scope.limited_to([uuid.uuid4()]), unit_of_work() as session, explained() as plans:
+        assert refusals.list_refusals(session) == []
+    used = {node.get("Index Name") for _, plan in plans for node in nodes(plan)}
+    assert "ix_refusals_site_id" in used
 
 
 def retry_plan_faults():

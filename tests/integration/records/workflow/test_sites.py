@@ -3,7 +3,7 @@
 import pytest
 
 from records.database.session import unit_of_work
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.errors import NotAllowed, NotFound
 from records.workflow import site_scope, sites
 from tests.support.accounts import trail_lines

@@ -8,17 +8,9 @@ from sqlalchemy import text
 import migrations
 from records import hold_decisions
 from records.database.session import engine, unit_of_work
-from records.database.tables import DEFAULT_SITE_ID
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.states import Decision, FailReason, HoldReason, Stage, TallyKind
-from records.workflow import (
-    attempts,
-    holds,
-    requests,
-    site_scope,
-    tallies,
-    withdrawals,
-    worklist,
-)
+from records.workflow import attempts, holds, requests, site_scope, tallies, withdrawals, worklist
 from records.workflow.tallies import DRAFT_SECONDS_BOUNDS
 from tests.support.accounts import run_sql
 from tests.support.registered_studies import claim, complete, draft_all, new_instance

@@ -7,7 +7,7 @@ import pytest
 from intake.dicom.caller_proof import CallerProof
 from records.errors import SettingsError
 from records.settings import read_settings
-from records.tls import PeerCertificate
+from records.tls.certificates import PeerCertificate
 
 PIN = "ab" * 32
 CERTIFICATE = PeerCertificate(frozenset({"ed-cr.hospital.example", "ed"}), PIN)

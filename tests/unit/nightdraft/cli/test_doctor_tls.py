@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nightdraft.cli.doctor import list_checks, run_checks
+from nightdraft.doctor import list_checks, run_checks
 from records.settings import read_settings
 from tests.support.certificates import Authority
 

@@ -17,7 +17,7 @@ from records.alarm_kinds import AlarmKind
 from records.campaigns.counting import Counts
 from records.campaigns.progress import CampaignProgress
 from records.database.campaign_tables import Campaign
-from records.database.tables import Alarm, Heartbeat
+from records.database.operation_tables import Alarm, Heartbeat
 from records.operations.lights import Light, LightState
 from records.operations.nights import NightHours
 from records.operations.overview import Overview, Pace, Parts, Workload

@@ -9,17 +9,11 @@ import pytest
 
 from records.errors import SettingsError
 from records.settings import read_settings
-from records.tls import (
-    CIPHERS,
-    CertificateFile,
-    ClientFiles,
-    ReloadedContext,
-    WatchedContext,
-    describe_error,
-    listener_files,
-    pages_files,
-    pin_of,
-)
+from records.tls.certificates import CertificateFile, pin_of
+from records.tls.contexts import CIPHERS, ClientFiles
+from records.tls.faults import describe_error
+from records.tls.servers import listener_files, pages_files
+from records.tls.watched import ReloadedContext, WatchedContext
 from tests.support.certificates import Authority
 from tests.support.waiting import eventually
 
@@ -104,7 +98,7 @@ def test_the_rules_are_those_of_bcp_195(own):
 def test_files_that_are_half_renewed_are_waited_for_and_bad_ones_are_told_of(
     own, authority, caplog, monkeypatch
 ):
-    monkeypatch.setattr("records.tls.LOOK_SECONDS", 0)
+    monkeypatch.setattr("records.tls.watched.LOOK_SECONDS", 0)
     watched = WatchedContext(files(own), "the test")
     first = watched.current()
     assert watched.current() is first
@@ -125,7 +119,7 @@ def test_files_that_are_half_renewed_are_waited_for_and_bad_ones_are_told_of(
 
 
 def test_a_server_that_took_a_context_gets_the_new_ones(own, authority, monkeypatch):
-    monkeypatch.setattr("records.tls.LOOK_SECONDS", 0)
+    monkeypatch.setattr("records.tls.watched.LOOK_SECONDS", 0)
     watched = WatchedContext(files(own), "the test")
     context = ReloadedContext(watched)
 
