@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from pydantic import BaseModel, Field, field_validator
 
 from records.settings.forms import ADVANCED, EVERYDAY, StringList, check_networks
@@ -97,6 +95,7 @@ class WebSettings(BaseModel):
     image_display_url: str = Field(
         json_schema_extra=EVERYDAY,
         default="",
+        pattern=r"^(https?://[^\s/]+[^\s]*)?$",
         description="Address of the site's own viewer, by which a study's page links to the study "
         "there (IHE Invoke Image Display, RAD-106), as "
         "`https://pacs.example.org/viewer/IHEInvokeImageDisplay`. `requestType=STUDY` and "
@@ -109,14 +108,6 @@ class WebSettings(BaseModel):
         "keys are checked with (`nightdraft token create --jwks-url`). Empty: those that this "
         "machine trusts.",
     )
-
-    @field_validator("image_display_url", mode="after")
-    @classmethod
-    def _check_display(cls, value: str) -> str:
-        parts = urlsplit(value)  # raises ValueError for some that are none
-        if value and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise ValueError("it is no http or https address")
-        return value
 
     @field_validator("trusted_proxies", mode="after")
     @classmethod

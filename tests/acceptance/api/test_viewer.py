@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.support.page_looks import PICTURES
+from tests.support.paths import ROOT
 from tests.support.viewer_films import EARLIER, noisy_chest, store_film
 
 ROWS, COLUMNS = 300, 240
@@ -399,6 +400,37 @@ def test_without_a_script_the_pictures_stay(serve, browser, study):
         expect(page.locator(".strip img")).to_be_visible()
     finally:
         context.close()
+
+
+AXE = """async () => (await axe.run({
+    runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa"],
+    rules: {"target-size": {enabled: true}},
+    resultTypes: ["violations"],
+})).violations.flatMap(({id, nodes}) => nodes.map(({html}) => `${id}: ${html.slice(0, 200)}`))"""
+
+
+def test_axe_finds_nothing_in_any_state(show, study, database, data_dir, drawn):
+    store_film(data_dir, drawn, row=EARLIER, BitsStored=12, **WINDOW)
+    page = show(study)
+    page.evaluate((ROOT / "tests/data/axe-core/axe.min.js").read_text())
+
+    def check(state):
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            settle(page)
+            assert page.evaluate(AXE) == [], (state, scheme)
+
+    page.locator("#earlier-films summary").click()
+    check("the first film")
+    page.locator(".stage").focus()
+    for key in ("l", "Enter", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    check("a ruler")
+    page.keyboard.press("k")
+    expect(page.locator(".stage").nth(1)).to_have_attribute("data-state", "ready")
+    check("two films")
+    page.evaluate("document.querySelector('#preset').removeAttribute('id')")
+    assert page.evaluate(AXE)  # it is there, and finds what is wrong
 
 
 @pytest.mark.parametrize("width", [390, 1280, 2560])
