@@ -595,7 +595,8 @@
       }
       const isDarkLow = header.inverted === this.isInverted;
       this.window.centre += (isDarkLow ? -1 : 1) * brighter * step;
-      this.window.width = Math.max(2 * Math.abs(header.slope), this.window.width + wider * step);
+      const least = this.window.function === "LINEAR" ? 2 : 0; // PS3.3 C.11.2.1.2.1 divides by the width less one
+      this.window.width = Math.max(least, 2 * Math.abs(header.slope), this.window.width + wider * step);
       this.window.name = "";
       this.applyWindow();
       announce(`${describeWindow(this.window)}.`);
@@ -870,6 +871,8 @@
   function compare(link) {
     if (panes.length > 1 && !link) {
       const [first, second] = panes;
+      second.film = null;
+      second.renderer.gl?.getExtension("WEBGL_lose_context")?.loseContext(); // a page may have only so many
       second.box.remove();
       second.link?.removeAttribute("aria-current");
       panes.length = 1;
@@ -935,11 +938,11 @@
     ["i", "Invert the film", doing.invert],
     ["r", "Turn the film to the right", doing["turn-right"]],
     ["R", "Turn the film to the left", doing["turn-left"]],
-    ["k", "The earlier study beside it", doing.compare],
+    ["t", "The earlier study beside it", doing.compare],
     ["b", "Brighter", doing.brighter],
     ["v", "Darker", doing.darker],
     ["c", "More contrast", doing["more-contrast"]],
-    ["x", "Less contrast", doing["less-contrast"]],
+    ["C", "Less contrast", doing["less-contrast"]],
     ["+", "Larger", doing["zoom-in"]],
     ["-", "Smaller", doing["zoom-out"]],
     ["0", "The film as it was at first", doing.reset],
@@ -966,8 +969,7 @@
       if (!letter) return;
       letter[2]();
     }
-    event.preventDefault();
-    event.stopPropagation();
+    event.preventDefault(); // it goes on to the document, where it counts as use of the page
   });
 
   const bar = root.querySelector(".tools");
@@ -987,7 +989,6 @@
     const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: buttons.length - 1 }[event.key];
     if (at < 0 || to === undefined) return;
     event.preventDefault();
-    event.stopPropagation();
     buttons[(to + buttons.length) % buttons.length].focus();
   });
   presets.addEventListener("change", () => active.usePreset(Number(presets.value)));

@@ -169,7 +169,7 @@ def test_a_drag_a_key_and_a_button_change_the_window_alike(show, study, renderer
     for change in (
         lambda: (drag(0, -16, "left"), drag(16, 0, "left")),
         lambda: drag(16, -16, "right"),
-        lambda: (page.keyboard.press("b"), page.keyboard.press("x")),
+        lambda: (page.keyboard.press("b"), page.keyboard.press("C")),
         lambda: (
             page.get_by_role("button", name="Brighter").click(),
             page.get_by_role("button", name="Less contrast").click(),
@@ -311,7 +311,7 @@ def test_an_earlier_study_is_shown_beside_it(show, study, database, data_dir, dr
     store_film(data_dir, 4095 - drawn, row=EARLIER, BitsStored=12, **WINDOW)
     page = show(study)
     page.locator(".stage").focus()
-    page.keyboard.press("k")
+    page.keyboard.press("t")
     stages = page.locator(".stage")
     expect(stages).to_have_count(2)
     expect(stages.nth(1)).to_have_attribute("data-state", "ready")
@@ -325,7 +325,7 @@ def test_an_earlier_study_is_shown_beside_it(show, study, database, data_dir, dr
     assert facts(page, 0) == before
     news = page.locator("#film-news")
     expect(news).to_contain_text("Earlier study. centre")
-    page.keyboard.press("k")
+    page.keyboard.press("t")
     expect(stages).to_have_count(1)
 
 
@@ -426,7 +426,7 @@ def test_axe_finds_nothing_in_any_state(show, study, database, data_dir, drawn):
     for key in ("l", "Enter", "ArrowDown", "Enter"):
         page.keyboard.press(key)
     check("a ruler")
-    page.keyboard.press("k")
+    page.keyboard.press("t")
     expect(page.locator(".stage").nth(1)).to_have_attribute("data-state", "ready")
     check("two films")
     page.evaluate("document.querySelector('#preset').removeAttribute('id')")
@@ -437,7 +437,7 @@ def test_axe_finds_nothing_in_any_state(show, study, database, data_dir, drawn):
 def test_it_fits_the_screen(show, study, database, data_dir, drawn, width):
     store_film(data_dir, drawn, row=EARLIER, BitsStored=12, **WINDOW)
     page = show(study, width=width)
-    for key in ("", "k"):
+    for key in ("", "t"):
         if key:
             page.locator(".stage").first.focus()
             page.keyboard.press(key)
@@ -449,3 +449,17 @@ def test_it_fits_the_screen(show, study, database, data_dir, drawn, width):
             page.screenshot(path=Path(PICTURES) / f"viewer-{key or 'one'}-{width}.png")
     stacked = [one.bounding_box()["x"] for one in page.locator(".stage").all()]
     assert (stacked[0] == stacked[1]) == (width == 390)
+
+
+def test_keys_in_the_viewer_count_as_use_of_the_page(show, study):
+    page = show(study)
+    page.evaluate("""() => {
+        window.used = 0;
+        document.addEventListener("keydown", () => window.used++);
+    }""")
+    page.locator(".stage").focus()
+    for key in ("b", "ArrowLeft", "i"):
+        page.keyboard.press(key)
+    page.locator(".tools button").first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("window.used") == 4
