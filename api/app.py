@@ -34,7 +34,6 @@ from api import (
     emergencies,
     health,
     holds,
-    images,
     login_pages,
     message_pages,
     messages,
@@ -69,6 +68,7 @@ from api.reviews import pages as review_pages
 from api.reviews import routes as review_routes
 from api.schemas import Problem
 from api.trusted_proxies import TrustedProxies
+from api.viewer import films, pictures
 from records.accounts import accounts, local_logins, provider_accounts
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotFound, PortInUse, SettingsError
@@ -104,9 +104,10 @@ ROUTERS = tuple(
         program_logins,
         fhir_routes,
         health,
-        images,
         review_routes,
         review_pages,
+        pictures,
+        films,
         pages,
         order_pages,
         report_pages,

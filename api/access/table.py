@@ -122,6 +122,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/studies/{study}"): _STUDIES,
     ("GET", "/studies/{study}/changed"): _STUDIES_POLLED,
     ("GET", "/studies/{study}/views/{instance}.jpg"): _IMAGES,
+    ("GET", "/studies/{study}/instances/{instance}/pixels"): _IMAGES,
     ("POST", "/studies/{study}/decision"): _HOLDS,
     ("POST", "/studies/{study}/withdraw"): _WORK,
     ("POST", "/studies/{study}/reinstate"): _WORK,

@@ -20,6 +20,7 @@ class Kept(StrEnum):
 
     INSTANCES = "INSTANCES"
     PICTURES = "PICTURES"
+    VIEWER_FILMS = "VIEWER_FILMS"
     PREPARED = "PREPARED"
     INCOMING = "INCOMING"
     SET_ASIDE = "SET_ASIDE"
@@ -42,6 +43,7 @@ class CountedFrom(StrEnum):
     DRAFT = "DRAFT"  # of the last draft of the study
     ARRIVAL = "ARRIVAL"  # of the last object of the study, of the message, or of the refusal
     WRITTEN = "WRITTEN"  # when the file was written
+    LOOK = "LOOK"  # when it was last looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,14 @@ RULES: tuple[Rule, ...] = (
         None,
         "",
         "The picture of a film is removed together with the film's file.",
+    ),
+    Rule(
+        Kept.VIEWER_FILMS,
+        "blobs/films",
+        CountedFrom.LOOK,
+        "retention_viewer_days",
+        "The pixels of a film for the viewer are removed, at the latest with the film's file. The "
+        "next look makes them again.",
     ),
     Rule(
         Kept.PREPARED,

@@ -274,6 +274,11 @@ def test_a_session_that_has_ended_says_so_and_what_to_do(client, ids):
         ("GET", "/campaigns/live?after=1", ("GET", "/campaigns/live")),
         ("GET", "/campaigns/1#studies", ("GET", "/campaigns/{campaign_id}")),
         ("GET", "/studies/1/views/2.jpg", ("GET", "/studies/{study}/views/{instance}.jpg")),
+        (
+            "GET",
+            "/studies/1/instances/2/pixels",
+            ("GET", "/studies/{study}/instances/{instance}/pixels"),
+        ),
         ("POST", "/studies/{study}/decision", ("POST", "/studies/{study}/decision")),
     ],
 )

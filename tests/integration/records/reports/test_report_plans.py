@@ -15,6 +15,7 @@ from records.database.tables import Study
 from records.reports import (
     addenda,
     differing_finals,
+    earlier_studies,
     finals,
     listing,
     prior_reports,
@@ -118,6 +119,7 @@ def test_every_question_reads_an_index(many_reports, setting):
             lambda: addenda.find_parent(session, "d2", {"addendum_to": "d1"}),
             lambda: addenda.take_waiting(session, "d1", {}),
             lambda: signed_reports.list_signed_reports(session, study),
+            lambda: earlier_studies.list_earlier_studies(session, study.id, 3),
         )
         assert [number for number, ask in enumerate(asked) if whole_tables(ask)] == []
 
