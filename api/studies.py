@@ -31,6 +31,7 @@ from api.study_schemas import (
     StudySummary,
     WithdrawalRequest,
 )
+from api.times import Time
 from records import hold_decisions, site_moves
 from records.database.draft_tables import Draft, DraftRequest
 from records.database.order_tables import Order, StudyOrder
@@ -196,7 +197,7 @@ def reinstate(session: Session, uid: str, request: ReinstatementRequest) -> None
 def list_studies(
     state: Annotated[VisibleState | None, Query(description="Only studies in this state.")] = None,
     since: Annotated[
-        dt.datetime | None,
+        Time | None,
         Query(description="Only studies that arrived since then; UTC where no zone is given."),
     ] = None,
     after: PageMark = None,
