@@ -6,12 +6,21 @@ import pytest
 from sqlalchemy import select
 
 from records.database.draft_tables import Draft, DraftRequest, LiveLease
-from records.database.report_tables import FinalComparison
+from records.database.report_tables import FinalComparison, ReceivedReport
+from records.database.review_tables import Review
 from records.database.session import unit_of_work
 from records.database.tables import Event, Hold
 from records.reports import finals, reading
 from records.reviews import signing
-from records.states import EndReason, EventKind, HoldReason, ReportStatus, RequestState, Stage
+from records.states import (
+    EndReason,
+    EventKind,
+    HoldReason,
+    ReportStatus,
+    RequestState,
+    ReviewDecision,
+    Stage,
+)
 from records.workflow import drafts, leases, requests
 from tests.support.outside_reports import receive
 from tests.support.registered_studies import (
