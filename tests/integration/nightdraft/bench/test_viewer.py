@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from nightdraft.bench.prepare import BITS, COLUMNS, ROWS
 from nightdraft.bench.viewer import CHROMIUM
 
