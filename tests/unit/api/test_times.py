@@ -15,7 +15,21 @@ KINDS: dict[str, TypeAdapter[Any]] = {
     "time": TypeAdapter(Time),
     "moment": TypeAdapter(Moment),
 }
-NUMBERS = [0, 1, 86400, 1764144000.5, "0", "1764144000", "-1", " 0", "1764144000.5", "1_000", True]
+NUMBERS = [
+    0,
+    1,
+    86400,
+    1764144000.5,
+    "0",
+    "1764144000",
+    "-1",
+    " 0",
+    "1764144000.5",
+    "1e-46",
+    "inf",
+    "nan",
+    True,
+]
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=repr)
