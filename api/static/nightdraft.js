@@ -54,6 +54,14 @@ function showPartAges() {
   for (const time of parts.querySelectorAll("time[data-ago]")) {
     time.textContent = `${duration(seconds(now - Date.parse(time.dateTime)))} ago`;
   }
+  for (const time of document.querySelectorAll("time[data-waits]")) {
+    time.textContent = waited(seconds(now - Date.parse(time.dataset.waits)));
+  }
+}
+
+// As the server words it: from two days on in days.
+function waited(total) {
+  return total < 172_800 ? duration(total) : `${Math.round(total / 86_400)} d`;
 }
 
 // --- New content ---
@@ -76,11 +84,46 @@ function newStudies(content) {
 
 function show(content) {
   const focused = live.contains(document.activeElement) ? document.activeElement.id : "";
+  const ticked = [...live.querySelectorAll("input[name=studies]:checked")].map((box) => box.value);
   held = null;
   news.replaceChildren();
   live.replaceChildren(content);
   partsAt = Date.now();
+  tick(live, ticked);
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  document.dispatchEvent(new Event("nightdraft:shown"));
+}
+
+function tick(root, values) {
+  for (const box of root.querySelectorAll("input[name=studies]")) box.checked ||= values.includes(box.value);
+}
+
+// A row as the server wrote it, without what each second and the reader change.
+function bare(row) {
+  const copy = row.cloneNode(true);
+  for (const time of copy.querySelectorAll("time[data-waits]")) time.textContent = "";
+  return copy.innerHTML;
+}
+
+// Rows that stay are brought up to date where they are. The one that is used keeps its place on the
+// screen and the focus, however high the others become.
+function updateRows(content) {
+  const used = live.querySelector("tbody tr:hover") ?? document.activeElement?.closest?.("tr[data-study]");
+  const top = used?.getBoundingClientRect().top;
+  for (const row of content.querySelectorAll("tr[data-study]")) {
+    const shown = live.querySelector(`tr[data-study="${row.dataset.study}"]`);
+    if (!shown || bare(shown) === bare(row)) continue;
+    const focused = shown.contains(document.activeElement) ? document.activeElement : null;
+    const ticked = [...shown.querySelectorAll("input[name=studies]:checked")].map((box) => box.value);
+    shown.replaceChildren(...row.cloneNode(true).childNodes);
+    tick(shown, ticked);
+    if (focused) (document.getElementById(focused.id) ?? shown.querySelector("input"))?.focus({ preventScroll: true });
+  }
+  if (used) window.scrollBy(0, used.getBoundingClientRect().top - top);
+}
+
+function rowOrder(root) {
+  return [...root.querySelectorAll("tr[data-study]")].map((row) => row.dataset.study).join(" ");
 }
 
 // Shows at once what moves nothing, and offers the rest.
@@ -93,9 +136,19 @@ function hold(content) {
       shown.innerHTML = count.innerHTML;
     }
   }
+  updateRows(content);
   const fresh = newStudies(content);
-  const hasAlarm = content.querySelectorAll(".alarm").length > live.querySelectorAll(".alarm").length;
-  const text = (hasAlarm ? "A new alarm. " : "") + (fresh.length ? `${fresh.length} new` : "The list has changed");
+  const alarms = (root) => root.querySelectorAll(".alarm").length;
+  const hasAlarm = alarms(content) > alarms(live);
+  const isSame = rowOrder(content) !== "" && rowOrder(content) === rowOrder(live) && alarms(content) === alarms(live);
+  if (isSame) {
+    news.replaceChildren(); // every row is up to date
+    return;
+  }
+  const isWorklist = live.querySelector("table.studies") !== null;
+  const unit = !isWorklist ? "" : fresh.length === 1 ? " study" : " studies";
+  const text =
+    (hasAlarm ? "A new alarm. " : "") + (fresh.length ? `${fresh.length} new${unit}` : "The list has changed");
   if (news.querySelector("span")?.textContent === text) return;
   const words = document.createElement("span");
   words.textContent = text;
