@@ -69,7 +69,7 @@ function waited(total) {
 // Whether the pointer or the keyboard is in the table, or on the way to the button that shows what is
 // new: no row must move then.
 function isInUse() {
-  const places = [live.querySelector("table"), news].filter((place) => place !== null);
+  const places = [live.querySelector("table"), document.getElementById("bulk"), news].filter((place) => place !== null);
   return places.some((place) => place.matches(":hover") || place.contains(document.activeElement));
 }
 
@@ -106,20 +106,30 @@ function bare(row) {
 }
 
 // Rows that stay are brought up to date where they are. The one that is used keeps its place on the
-// screen and the focus, however high the others become.
+// screen and the focus: where another becomes higher, the page is moved, and where it cannot be, that
+// row waits. Returns whether all rows that stay are up to date.
 function updateRows(content) {
   const used = live.querySelector("tbody tr:hover") ?? document.activeElement?.closest?.("tr[data-study]");
-  const top = used?.getBoundingClientRect().top;
+  const top = used?.getBoundingClientRect().top ?? 0;
+  const moved = () => (used ? used.getBoundingClientRect().top - top : 0);
+  let isWhole = true;
   for (const row of content.querySelectorAll("tr[data-study]")) {
     const shown = live.querySelector(`tr[data-study="${row.dataset.study}"]`);
     if (!shown || bare(shown) === bare(row)) continue;
     const focused = shown.contains(document.activeElement) ? document.activeElement : null;
     const ticked = [...shown.querySelectorAll("input[name=studies]:checked")].map((box) => box.value);
+    const old = [...shown.childNodes];
     shown.replaceChildren(...row.cloneNode(true).childNodes);
     tick(shown, ticked);
+    if (moved()) window.scrollBy(0, moved());
+    if (Math.abs(moved()) >= 1) {
+      shown.replaceChildren(...old);
+      window.scrollBy(0, moved());
+      isWhole = false;
+    }
     if (focused) (document.getElementById(focused.id) ?? shown.querySelector("input"))?.focus({ preventScroll: true });
   }
-  if (used) window.scrollBy(0, used.getBoundingClientRect().top - top);
+  return isWhole;
 }
 
 function rowOrder(root) {
@@ -136,11 +146,11 @@ function hold(content) {
       shown.innerHTML = count.innerHTML;
     }
   }
-  updateRows(content);
+  const isWhole = updateRows(content);
   const fresh = newStudies(content);
   const alarms = (root) => root.querySelectorAll(".alarm").length;
   const hasAlarm = alarms(content) > alarms(live);
-  const isSame = rowOrder(content) !== "" && rowOrder(content) === rowOrder(live) && alarms(content) === alarms(live);
+  const isSame = isWhole && rowOrder(content) !== "" && rowOrder(content) === rowOrder(live) && alarms(content) === alarms(live);
   if (isSame) {
     news.replaceChildren(); // every row is up to date
     return;

@@ -41,11 +41,13 @@
       summary.focus();
     }, "worklist");
 
+    const bulk = document.getElementById("bulk");
     const ticked = document.getElementById("ticked");
     const say = () => {
       const number = live.querySelectorAll("input[name=studies]:checked").length;
       if (ticked) ticked.textContent = number ? `${number} ticked` : "Tick studies to change several at once.";
-      document.getElementById("bulk")?.classList.toggle("has-ticked", number > 0);
+      // Without this script the form is always there.
+      if (bulk) bulk.hidden = number === 0 && !bulk.contains(document.activeElement);
     };
     live.addEventListener("change", say);
     document.addEventListener("nightdraft:shown", say);
