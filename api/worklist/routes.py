@@ -25,7 +25,7 @@ from api.worklist.schemas import (
 )
 from records.audit.looks import forget_looks
 from records.database.session import unit_of_work
-from records.errors import NotAllowed
+from records.errors import NotAllowed, NotFound
 from records.workflow import studies, worklist
 from records.worklist import changes, locks, row_details, views
 from records.worklist.locks import Lock
@@ -72,8 +72,11 @@ def save_view(request: ViewRequest) -> View:
 )
 def remove_view(view_id: uuid.UUID) -> Response:
     """Remove a view of the account that asks."""
+    account = account_id()
+    if account is None:
+        raise NotFound("you have no view of that id")
     with unit_of_work() as session:
-        views.remove(session, _own_account(), view_id)
+        views.remove(session, account, view_id)
     return Response(status_code=204)
 
 

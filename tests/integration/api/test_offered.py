@@ -115,7 +115,9 @@ def walk(client, visitor, ids):
             may_refuse = {409} if parts.path == "/emergency" else set()
             assert answer.status_code in {200, 204, 303, 404, 422, 503} | may_refuse, address
         else:
-            assert answer.status_code in (200, 204) or parts.path.endswith(".jpg"), address
+            leads_on = parts.path.endswith(("/next", "/previous")) and answer.status_code == 303
+            is_picture = parts.path.endswith(".jpg")
+            assert answer.status_code in (200, 204) or leads_on or is_picture, address
         if not answer.headers.get("content-type", "").startswith("text/html"):
             continue
         for method, target in References.of(answer.text, address):
