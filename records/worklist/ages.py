@@ -12,10 +12,11 @@ def age_at(birth_date: str, study_date: str) -> str:
         birth_date: (0010,0030), eight digits (DICOM PS3.5, section 6.2, DA).
         study_date: (0008,0020), the same.
     """
+    dates = (birth_date, study_date)
+    if not all(len(date) == 8 and date.isdecimal() and date.isascii() for date in dates):
+        return ""
     try:
-        born, done = (
-            dt.datetime.strptime(date, "%Y%m%d").date() for date in (birth_date, study_date)
-        )  # noqa: DTZ007  # a date alone
+        born, done = (dt.date.fromisoformat(date) for date in dates)
     except ValueError:
         return ""
     if born > done:

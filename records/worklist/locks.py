@@ -108,19 +108,21 @@ def forget_ended(session: Session) -> int:
     Returns:
         How many they were.
     """
-    ended = (
+    ended = session.scalars(
         select(StudyLock.study_id)
         # now() stands still in a transaction, so that the index can be asked for it.
         .where(StudyLock.expires_at < func.now())
         .order_by(StudyLock.expires_at)
         .limit(_ENDED_AT_ONCE)
         .with_for_update(skip_locked=True)
-    )
-    return len(
-        session.scalars(
-            delete(StudyLock).where(StudyLock.study_id.in_(ended)).returning(StudyLock.study_id)
-        ).all()
-    )
+    ).all()
+    if ended:
+        session.execute(
+            delete(StudyLock)
+            .where(StudyLock.study_id == any_(literal(ended, ARRAY(Uuid))))
+            .execution_options(synchronize_session=False)
+        )
+    return len(ended)
 
 
 def _lock(row: StudyLock) -> Lock:

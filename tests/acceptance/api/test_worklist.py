@@ -6,9 +6,12 @@ from playwright.sync_api import expect
 from records.database.session import unit_of_work
 from records.states import HoldReason, Priority, Role, VisibleState
 from records.workflow import holds, worklist
-from records.worklist import locks
+from records.worklist import locks, views
 from tests.support.accounts import PASSWORD, let_pass, make_account, run_sql
+from tests.support.paths import ROOT
 from tests.support.seeded_studies import StudySeeder
+
+AXE = ROOT / "tests/data/axe-core/axe.min.js"
 
 
 @pytest.fixture
@@ -156,6 +159,50 @@ def test_a_view_is_saved_and_opens_first(serve, seeder, page):
     page.click(".views a")
     page.click("text=Remove the view")
     expect(page.locator(".views")).to_have_count(0)
+
+
+def faults_of(page):
+    """What axe-core finds on a page as it is."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate(
+        """async () => (await axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa",
+            "wcag22a", "wcag22aa"]})).violations.map(({id, nodes}) => id + ": " + nodes[0].html)"""
+    )
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_axe_finds_nothing_in_the_states_that_no_address_has(serve, seeder, page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    support = {"statements": [{"verdict": "not supported"}], "omissions": []}
+    study, (waiting,) = seeder.draft_study(1, support=support, cut=True), seeder.complete(2)
+    server = serve()
+    log_in(page, server)
+    ben = make_account("ben", sites=("default",))
+    with unit_of_work() as session:
+        locks.take(session, study, ben.id, "Dr. Ben")
+        views.save(session, ben.id, "x", "state=HELD")
+    page.goto(f"{server.url}/?sex=M")
+    page.goto(f"{server.url}/?procedure=nothing")
+    assert faults_of(page) == []
+    page.goto(f"{server.url}/?all=1")
+    page.check(f"input[value='{waiting}']")
+    page.check(f"input[value='{study}']")
+    assert faults_of(page) == []
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+    assert faults_of(page) == []
+    page.keyboard.press("Escape")
+    page.select_option("select[name=change]", "CANCEL")
+    page.click("text=Change the ticked studies")
+    expect(page.locator("h1")).to_have_text("Cancel: 1 study?")
+    assert faults_of(page) == []
+    page.click("button:has-text('Cancel: 1')")
+    expect(page.locator("h1")).to_have_text("Cancel: 1 study changed")
+    assert faults_of(page) == []
+    page.goto(f"{server.url}/studies/{study}")
+    expect_study(page, study)
+    assert faults_of(page) == []
 
 
 def test_ticked_studies_are_changed_after_a_question(serve, seeder, page):
