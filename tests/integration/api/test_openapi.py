@@ -27,6 +27,7 @@ WITH_PARAMETERS = [
     "POST /api/studies/{uid}/reinstate",
     "POST /api/studies/{uid}/site",
     "GET /api/studies/{uid}/working-text",
+    "GET /api/studies/{uid}/working-text/checks",
     "PUT /api/studies/{uid}/working-text",
     "POST /api/studies/{uid}/working-text/send",
     "POST /api/studies/{uid}/working-text/discard",
