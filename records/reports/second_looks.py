@@ -34,6 +34,7 @@ from records.states import (
     DiscrepancyState,
     InstanceState,
 )
+from records.workflow.showing import refuse_withheld, why_withheld
 from records.workflow.site_scope import is_of_site, shows, visible_sites
 
 OFFER_MINUTES = 15
@@ -190,9 +191,16 @@ def read_page(
     Raises:
         NotAllowed: `after` is not a mark that this function gave.
     """
-    query = select(Discrepancy, Study).join(Study, Study.id == Discrepancy.study_id)
-    query = query.where(
-        Discrepancy.side == side, Discrepancy.state == state, is_of_site(Study.site_id)
+    query = (
+        select(Discrepancy, Study)
+        .join(Study, Study.id == Discrepancy.study_id)
+        .join(Draft, Draft.id == Discrepancy.draft_id)
+        .where(
+            Discrepancy.side == side,
+            Discrepancy.state == state,
+            is_of_site(Study.site_id),
+            why_withheld(Draft.bundle_digest, Study.site_id).is_(None),
+        )
     )
     if campaign_id is not None:
         query = query.where(Discrepancy.campaign_id == campaign_id)
@@ -220,10 +228,12 @@ def read_record(session: Session, discrepancy_id: uuid.UUID) -> DiscrepancyRecor
 
     Raises:
         NotFound: there is no such discrepancy.
+        NotAllowed: its draft is shown to nobody.
     """
     discrepancy = session.get(Discrepancy, discrepancy_id)
     if discrepancy is None or not _is_shown(session, discrepancy):
         raise NotFound("there is no such discrepancy")
+    refuse_withheld(session, discrepancy.draft_id)
     note_look(study_ids=[discrepancy.study_id])
     return DiscrepancyRecord(
         discrepancy,

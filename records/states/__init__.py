@@ -20,6 +20,12 @@ from records.states.arrival_states import (
     SiteBasis,
     StudyState,
 )
+from records.states.bundle_states import (
+    WITHHELD_SENTENCES,
+    ProposalState,
+    SiteMode,
+    Withheld,
+)
 from records.states.campaign_states import (
     CAMPAIGN_ENDED,
     CAMPAIGN_MOVING,
@@ -96,6 +102,7 @@ __all__ = [
     "TRANSITIONS",
     "VERDICTS",
     "WARNING",
+    "WITHHELD_SENTENCES",
     "WORK_SUCCEEDED",
     "ActorKind",
     "Agreement",
@@ -126,6 +133,7 @@ __all__ = [
     "Origin",
     "Permission",
     "Priority",
+    "ProposalState",
     "Purpose",
     "QueryKind",
     "QueryState",
@@ -136,11 +144,13 @@ __all__ = [
     "ReviewDecision",
     "Role",
     "SiteBasis",
+    "SiteMode",
     "SiteRule",
     "Stage",
     "StudyState",
     "TallyKind",
     "VisibleState",
     "WalkState",
+    "Withheld",
     "WorkKind",
 ]

@@ -21,7 +21,7 @@ from records.database.tables import Hold, Instance, Study
 from records.errors import NotAllowed, NotFound
 from records.settings import settings
 from records.states import WARNING, Decision, EventKind, InstanceState, ReviewDecision
-from records.workflow import events, later_studies
+from records.workflow import events, later_studies, showing
 from records.workflow.identifiers import PatientId
 
 
@@ -335,6 +335,7 @@ def _reviewable(session: Session, draft_id: uuid.UUID, reader: str) -> Draft:
     study_id = session.scalar(select(Draft.study_id).where(Draft.id == draft_id))
     if study_id is None:
         raise NotFound("no draft has that id")
+    showing.refuse_withheld(session, draft_id)
     # Lock the study first, as filing an image of it and deciding a hold do.
     session.get(Study, study_id, with_for_update={"key_share": True}, populate_existing=True)
     draft = session.get_one(Draft, draft_id, with_for_update={"read": True}, populate_existing=True)
