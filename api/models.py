@@ -117,9 +117,7 @@ def refuse(proposal_id: uuid.UUID, decision: ProposalDecision) -> Proposal:
 
 def find_proposal(listed: Sequence[modes.ListedProposal], proposal_id: uuid.UUID) -> Proposal:
     """The proposal of an id, which was changed just now and so is among the newest."""
-    return next(
-        Proposal.from_listed(each) for each in listed if each.proposal.id == proposal_id
-    )
+    return next(Proposal.from_listed(each) for each in listed if each.proposal.id == proposal_id)
 
 
 def stream_csv(digest: str) -> Iterator[str]:

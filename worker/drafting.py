@@ -201,9 +201,7 @@ class _Round:
         with self._renewer.transaction() as session:
             # What waits for this bundle is drafted once the stop is lifted, or with another one.
             is_stopped = stops.is_stopped(session, digest)
-            claimed = (
-                [] if is_stopped else self._breaker.claim(session, self._owner, room, digest)
-            )
+            claimed = [] if is_stopped else self._breaker.claim(session, self._owner, room, digest)
         self._renewer.add(claimed)
         self._claimed.extend(
             _Claimed(lease, self._executor.submit(self._blobs.read, lease.prepared_blob or ""))

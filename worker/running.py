@@ -157,7 +157,12 @@ def _note_bundle() -> None:
         card = ""  # a bundle needs no card
     with unit_of_work() as session:
         known.note(
-            session, manifest.digest, manifest.name, manifest.version, declared, card.replace("\x00", "")
+            session,
+            manifest.digest,
+            manifest.name,
+            manifest.version,
+            declared,
+            card.replace("\x00", ""),
         )
 
 

@@ -123,11 +123,12 @@ def decide(
         raise NotAllowed("a second person consents: you proposed this yourself")
     if not consents and not note.strip():
         raise NotAllowed("a proposal is refused for a reason: say it")
+    now = session.scalars(select(func.clock_timestamp())).one()
     proposal.state = ProposalState.IN_FORCE if consents else ProposalState.REFUSED
     # Who proposed something can take it back; the table allows nobody to consent to his or her own.
     proposal.decider_id = person_id if person_id != proposal.proposer_id else None
     proposal.decided_by, proposal.note = name, note.strip()
-    proposal.decided_at = session.scalars(select(func.clock_timestamp())).one()
+    proposal.decided_at = now
     if consents:
         site.mode = proposal.mode
     session.flush()

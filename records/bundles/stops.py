@@ -72,8 +72,8 @@ def lift(session: Session, digest: str, by: str, reason: str) -> BundleStop:
     row = _find_open(session, bundle.digest)
     if row is None:
         raise NotAllowed(f"{bundle.name} {bundle.version} is not stopped")
-    row.lifted_by, row.lift_reason = by.strip(), reason.strip()
-    row.lifted_at = session.scalars(select(sql.clock_timestamp())).one()
+    now = session.scalars(select(sql.clock_timestamp())).one()
+    row.lifted_at, row.lifted_by, row.lift_reason = now, by.strip(), reason.strip()
     session.flush()
     alarms.close_alarms(session, _part(bundle))
     trail.record(

@@ -360,7 +360,7 @@ def read_page(
             tuple_(*order) < select(*order).where(DraftComparison.id == last.id).scalar_subquery()
         )
     rows = session.execute(query.order_by(*(column.desc() for column in order)).limit(limit + 1))
-    pairs = [row._tuple() for row in rows]
+    pairs = [(row, study) for row, study in rows]
     withheld = find_withheld(
         session,
         [one for row, _ in pairs for one in (row.first_draft_id, row.second_draft_id)],

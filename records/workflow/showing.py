@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 
-from sqlalchemy import ColumnElement, String, SQLColumnExpression, case, exists, null, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, String, case, exists, null, select
 from sqlalchemy.orm import Session
 
 from records.database.bundle_tables import BundleStop, ModeProposal

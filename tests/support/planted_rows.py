@@ -124,6 +124,7 @@ def plant(name, number, site_id, code, sender, client):
         "report_id": reported,
         "discrepancy_id": discrepancy,
         "comparison_id": comparison,
+        "digest": "bundle",
         "message_id": message,
         "campaign_id": campaign,
         "hold": hold,
