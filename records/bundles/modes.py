@@ -109,10 +109,10 @@ def decide(
         NotFound: there is no such proposal.
         NotAllowed: the person proposed it, it is decided already, or a refusal has no reason.
     """
-    person_id, name = _person()
     found = session.get(ModeProposal, proposal_id)
     if found is None or not shows(found.site_id):
         raise NotFound("there is no such proposal")
+    person_id, name = _person()
     site = session.get_one(Site, found.site_id, with_for_update=True, populate_existing=True)
     proposal = session.get_one(
         ModeProposal, proposal_id, with_for_update=True, populate_existing=True

@@ -325,12 +325,15 @@ def test_nothing_of_another_site_is_changed(walk):
     clients, planted = walk
     theirs = planted[THEIRS] | {"access_id": planted[THEIRS]["study"]}  # an access of nobody
     tables = ("events", "orders", "received_messages", "campaigns", "discrepancies", "holds")
+    tables += ("mode_proposals",)
     before = [run_sql(f"SELECT * FROM {table} ORDER BY id") for table in tables]
     bodies = {
         "decision": {"decision": "CANCEL", "holds": [str(theirs["hold"])]},
         "withdraw": {"reason": "x", "draft": str(theirs["study"])},
         "reinstate": {"note": "x"},
         "settle": {},
+        "consent": {},
+        "refuse": {"note": "x"},
         "cancel": {},
         "answer": {"verdict": "CONFIRMED"},
         "site": {"site": "north", "because": "x"},
@@ -347,6 +350,8 @@ def test_nothing_of_another_site_is_changed(walk):
         for method, route in sorted(TABLE):
             if method == "GET" or "{" not in route or not route.startswith("/api/"):
                 continue
+            if "{digest}" in route:  # a model is of no site: whoever sees it fail stops it
+                continue
             body = order if method == "PUT" else bodies.get(route.rpartition("/")[2])
             answer = clients[who].request(method, fill(route, theirs), json=body)
             assert answer.status_code in (403, 404), (who, route, answer.text)
@@ -355,6 +360,7 @@ def test_nothing_of_another_site_is_changed(walk):
     forms = {
         "/campaigns/{campaign_id}/change": {"action": "pause"},
         "/messages/{message_id}/settle": {},
+        "/mode-proposals/{proposal_id}/decision": {"answer": "consent"},
         "/second-look/{discrepancy_id}/answer": {"verdict": "CONFIRMED"},
     }
     for route, form in forms.items():
