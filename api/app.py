@@ -34,7 +34,6 @@ from api import (
     emergencies,
     health,
     holds,
-    images,
     login_pages,
     message_pages,
     messages,
@@ -67,8 +66,11 @@ from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
 from api.request_guard import RequestGuard
 from api.request_log import RequestLog
+from api.reviews import pages as review_pages
+from api.reviews import routes as review_routes
 from api.schemas import Problem
 from api.trusted_proxies import TrustedProxies
+from api.viewer import films, pictures
 from records.accounts import accounts, local_logins, provider_accounts
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotFound, PortInUse, SettingsError
@@ -105,7 +107,10 @@ ROUTERS = tuple(
         program_logins,
         fhir_routes,
         health,
-        images,
+        review_routes,
+        review_pages,
+        pictures,
+        films,
         pages,
         order_pages,
         report_pages,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas import ONE_LINE, Decider
+from api.times import Day
 from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
 from records.campaigns.folders import find_allowed_folder
@@ -237,8 +238,8 @@ class CampaignRequest(BaseModel):
     studies: Annotated[list[ListedStudy], Field(max_length=MAX_LISTED)] = []
     folder: Annotated[str, StringConstraints(max_length=1000, pattern=ONE_LINE)] = ""
     pacs: Line = ""
-    first_date: dt.date | None = None
-    last_date: dt.date | None = None
+    first_date: Day | None = None
+    last_date: Day | None = None
     modalities: Annotated[list[Line], Field(max_length=20)] = list(FILM_MODALITIES)
     bundle: Digest | None = Field(default=None, description="The bundle that drafts; null: any.")
     purpose: Purpose = Purpose.PRIMARY
@@ -249,8 +250,8 @@ class CampaignRequest(BaseModel):
         default="", description="As Europe/Berlin; empty: NIGHTDRAFT_TIME_ZONE, the site's."
     )
     blackouts: Annotated[list[Line], Field(max_length=24)] = []
-    starts_on: dt.date | None = None
-    ends_on: dt.date | None = None
+    starts_on: Day | None = None
+    ends_on: Day | None = None
     studies_per_minute: Annotated[float | None, Field(gt=0, le=100_000)] = None
     site: Line = Field(
         default="",

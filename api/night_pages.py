@@ -17,6 +17,7 @@ from api.night_schemas import GroupRetry
 from api.nights import retry_group
 from api.plots import Bar, draw_bars, draw_share, say_pace
 from api.rendering import render
+from api.times import Day
 from records.database.session import unit_of_work
 from records.operations import night_summaries, night_wording, overview, work_counts
 from records.operations.alarms import runbook_path
@@ -103,7 +104,7 @@ def post_retry(fields: FormFields) -> Response:
 
 @router.get("/nights")
 def show_nights(
-    before: Annotated[dt.date | None, NONE_IF_EMPTY, Query()] = None,
+    before: Annotated[Day | None, NONE_IF_EMPTY, Query()] = None,
 ) -> str:
     """The summaries of nights, the newest first."""
     with unit_of_work() as session:

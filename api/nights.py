@@ -16,6 +16,7 @@ from api.night_schemas import (
     Tonight,
 )
 from api.problems import problem_responses
+from api.times import Day
 from records.database.session import unit_of_work
 from records.operations import night_summaries
 from records.operations.tonight import read_tonight_now
@@ -38,7 +39,7 @@ def read_promise() -> Tonight:
 
 @router.get("/nights", responses=problem_responses())
 def list_nights(
-    before: Annotated[dt.date | None, Query(description="`next` of the page before.")] = None,
+    before: Annotated[Day | None, Query(description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=400)] = 30,
 ) -> NightPage:
     """The summaries of nights, the newest first."""

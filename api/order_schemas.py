@@ -8,9 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -18,6 +16,7 @@ from pydantic import (
 )
 
 from api.schemas import MANY_LINES, ONE_LINE, Decider
+from api.times import Moment
 from records.database import order_tables
 from records.orders import reading
 from records.orders.order import OrderAction, ReceivedOrder
@@ -52,16 +51,6 @@ Date = Annotated[
 ]
 """A date as DICOM writes it; hyphens are taken, too."""
 
-
-def _is_text(value: object) -> object:
-    """Refuse numbers, which pydantic would take for seconds since 1970."""
-    if value is not None and not isinstance(value, str | dt.datetime):
-        raise ValueError("a time is written as 2026-11-27T08:30:00+01:00")
-    return value
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_is_text)]
-"""A time with its time zone (RFC 3339)."""
 
 _ACTIONS = {
     OrderStatus.ACTIVE: OrderAction.PLACE,

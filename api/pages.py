@@ -10,7 +10,7 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
@@ -21,10 +21,13 @@ from api.forms import NONE_IF_EMPTY, FormFields, validate_form
 from api.hold_schemas import BulkDecisionRequest, DecisionRequest, OpenHold
 from api.holds import decide_many, describe
 from api.operation_schemas import Counts
+from api.readers import hide_page
 from api.rendering import render
+from api.reviews.editor import load_editor
 from api.schemas import EventMark, SearchText
 from api.studies import StudyRecord, decide, load_study, move, reinstate, withdraw
 from api.study_schemas import ReinstatementRequest, SiteMoveRequest, WithdrawalRequest
+from api.viewer.study_films import show_films
 from records.accounts import emergencies
 from records.audit.looks import forget_looks, note_look
 from records.database.session import database_time, unit_of_work
@@ -88,8 +91,15 @@ def _read_live(query: WorklistQuery) -> dict[str, Any]:
         parts = overview.read_parts(session)
         values = {
             "query": query,
-            "page": worklist.read_page(
-                session, state=query.state, after=query.after, limit=PAGE_SIZE, search=query.words
+            "page": hide_page(
+                session,
+                worklist.read_page(
+                    session,
+                    state=query.state,
+                    after=query.after,
+                    limit=PAGE_SIZE,
+                    search=query.words,
+                ),
             ),
             "counts": Counts.from_workload(overview.read_workload(session, parts)),
             "parts": parts,
@@ -141,28 +151,39 @@ def post_decisions(fields: FormFields) -> Response:
 
 
 @router.get("/studies/{study}")
-def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = None) -> str:
+def show_study(
+    study: uuid.UUID,
+    before: Annotated[EventMark | None, Query()] = None,
+    renderer: Annotated[Literal["2d", "webgl2"] | None, Query()] = None,  # noqa: ARG001  # for viewer.js
+) -> str:
     """One study: whose it is, its images, its draft under the warning, and what may be done."""
     with unit_of_work() as session:
         record = load_study(session, str(study), before)
         grant = grant_of(study)
         opened = emergencies.list_studies(session, grant) if grant else ()
         note_look(study_ids=[other.id for other in opened])
+        films = show_films(session, record)
         now = database_time(session)
-    row, draft = record.row, record.current_draft
+        row, draft = record.row, record.current_draft
+        editor = load_editor(session, row.id, draft, record.drafts)
     return render(
         "study.html",
         record=record,
         row=row,
         draft=draft,
+        editor=editor,
         caveat=worklist.draft_caveat(row, draft.revision) if draft else "",
-        other_drafts=[other for other in record.drafts if other is not draft],
+        other_drafts=[]
+        if editor.is_hidden
+        else [other for other in record.drafts if other is not draft],
         withdrawn={
             event.request_id: event.detail
             for event in record.timeline
             if event.kind == EventKind.WITHDRAWN
         },
         images=_study_images(record),
+        earlier=films.earlier,
+        image_display=films.image_display,
         kept_aside=[i for i in record.instances if i.state != InstanceState.KEPT],
         decisions=_offered_decisions(record.open_holds),
         seen=_study_digest(row, record.holds),

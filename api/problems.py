@@ -59,7 +59,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
         },
     }
-    for status in (400, 401, 403, 404, 409, 411, 413, 421, 422, 429, 503)
+    for status in (400, 401, 403, 404, 409, 411, 412, 413, 421, 422, 428, 429, 503)
 }
 """What FastAPI writes into the OpenAPI document for each of our statuses."""
 

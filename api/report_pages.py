@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from api.forms import NONE_IF_EMPTY
 from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
+from api.times import Day
 from records.database.session import unit_of_work
 from records.reports import listing
 from records.reports.listing import ReportFilter
@@ -31,8 +31,8 @@ class ReportsQuery(ListQuery):
     accession_number: SearchText = ""
     status: Annotated[ReportStatus | None, NONE_IF_EMPTY] = None
     origin: Annotated[Origin | None, NONE_IF_EMPTY] = None
-    from_day: Annotated[dt.date | None, NONE_IF_EMPTY] = None
-    to_day: Annotated[dt.date | None, NONE_IF_EMPTY] = None
+    from_day: Annotated[Day | None, NONE_IF_EMPTY] = None
+    to_day: Annotated[Day | None, NONE_IF_EMPTY] = None
 
     def as_filter(self) -> ReportFilter:
         """The filter, without the page."""

@@ -5,6 +5,7 @@ The pages read and decide through the same functions.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from api.holds import describe
 from api.list_queries import PageLimit, PageMark
 from api.operation_schemas import Counts, Parts, PastAlarm, Refusal
 from api.problems import problem_responses
+from api.readers import hide_page, hides
 from api.schemas import EventMark, SearchText, StudyUid
 from api.study_schemas import (
     ReinstatementRequest,
@@ -29,6 +31,7 @@ from api.study_schemas import (
     StudySummary,
     WithdrawalRequest,
 )
+from api.times import Time
 from records import hold_decisions, site_moves
 from records.database.draft_tables import Draft, DraftRequest
 from records.database.order_tables import Order, StudyOrder
@@ -209,7 +212,7 @@ def reinstate(session: Session, uid: str, request: ReinstatementRequest) -> None
 def list_studies(
     state: Annotated[VisibleState | None, Query(description="Only studies in this state.")] = None,
     since: Annotated[
-        dt.datetime | None,
+        Time | None,
         Query(description="Only studies that arrived since then; UTC where no zone is given."),
     ] = None,
     after: PageMark = None,
@@ -232,6 +235,7 @@ def list_studies(
             limit=limit,
             search=words,
         )
+        page = hide_page(session, page)
     return StudyPage.from_page(page)
 
 
@@ -246,6 +250,11 @@ def read_study(
     """One study with its instances, drafts, holds and the newest lines of its timeline."""
     with unit_of_work() as session:
         record = load_study(session, uid, before)
+        draft = record.current_draft
+        is_hidden = draft is not None and hides(session, draft)
+    if is_hidden:
+        row = dataclasses.replace(record.row, findings="", impression="")
+        record = dataclasses.replace(record, row=row, drafts=())
     return StudyDetail(
         study=StudySummary.from_row(record.row),
         instances=[
@@ -256,6 +265,7 @@ def read_study(
         withheld=[
             draft_schemas.WithheldDraft.from_row(draft, why) for draft, why in record.withheld
         ],
+        draft_hidden=is_hidden,
         holds=[hold_schemas.Hold.from_row(hold) for hold in record.holds],
         rejections=[study_schemas.Rejection.from_row(rejection) for rejection in record.rejections],
         changes=[study_schemas.StudyChange.model_validate(change) for change in record.changes],

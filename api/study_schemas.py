@@ -221,6 +221,7 @@ class StudyDetail(BaseModel):
     """One study with everything that is known of it. drafts, orders, reports: newest first.
 
     withheld: drafts that are shown to nobody, without what they say.
+    draft_hidden: whoever asks reads the films first, so no draft is given yet.
     waits_for_order_until: then it is drafted without an order; null where it does not wait.
     timeline: its newest lines, oldest of them first. earlier: the `before` of the lines before
     these; null where there are none.
@@ -230,6 +231,7 @@ class StudyDetail(BaseModel):
     instances: list[Instance]
     drafts: list[Draft]
     withheld: list[WithheldDraft]
+    draft_hidden: bool
     holds: list[Hold]
     rejections: list[Rejection]
     changes: list[StudyChange]

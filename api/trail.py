@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from api.schemas import SearchText
+from api.times import Time
 from api.trail_schemas import TrailLines
 from records.audit import lines, readings
 from records.audit.lines import TrailFilter, TrailPage
@@ -53,10 +54,10 @@ def list_lines(
         SearchText, Query(description="Only lines about this, as VIEW, or with an event's kind.")
     ] = "",
     since: Annotated[
-        dt.datetime | None,
+        Time | None,
         Query(description="Only lines from this time on; UTC where no zone is given."),
     ] = None,
-    until: Annotated[dt.datetime | None, Query(description="Only lines before this time.")] = None,
+    until: Annotated[Time | None, Query(description="Only lines before this time.")] = None,
     emergency: Annotated[
         bool, Query(description="Only what was opened, seen and ended in emergencies.")
     ] = False,

@@ -12,6 +12,7 @@ from api.forms import NONE_IF_EMPTY
 from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
+from api.times import Day
 from api.trail import read_page
 from records.audit.lines import TrailFilter, count_emergencies
 from records.audit.status import read_status
@@ -37,8 +38,8 @@ class TrailQuery(ListQuery):
     patient: SearchText = ""
     person: SearchText = ""
     action: SearchText = ""
-    since: Annotated[dt.date | None, NONE_IF_EMPTY] = None
-    until: Annotated[dt.date | None, NONE_IF_EMPTY] = None
+    since: Annotated[Day | None, NONE_IF_EMPTY] = None
+    until: Annotated[Day | None, NONE_IF_EMPTY] = None
     emergency: bool = False
 
 

@@ -6,6 +6,7 @@ A file is written under a temporary name, synced, renamed, and its folder is syn
     <root>/instances/<day>/<xx>/   one file for each object, never changed
     <root>/prepared/<xx>/          one file for each digest of what the content was made from
     <root>/pictures/<day>/<xx>/    a picture of an instance for people; it can be made again
+    <root>/films/<xx>/             the pixels of an instance for the viewer; they can be made again
     <root>/lost+found/             what belongs to no row and could not be registered; for a person
 """
 
@@ -22,14 +23,15 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from records.errors import DiskFull, NotFound
 from records.states import Damage
 
 _KEY = re.compile(
-    r"((instances|pictures)/\d{4}-\d\d-\d\d|prepared)/[0-9a-f]{2}/[0-9a-f-]{32,64}\.(dcm|npz|jpg)"
+    r"((instances|pictures)/\d{4}-\d\d-\d\d|prepared|films)/[0-9a-f]{2}/[0-9a-f-]{32,64}"
+    r"\.(dcm|npz|jpg|film)"
 )
 _CHUNK = 1 << 20
 _HEAD_BYTES = 144
@@ -135,20 +137,58 @@ class Blobs:
         Raises:
             DiskFull: there is no room; nothing is half kept.
         """
-        target = self.path(_picture_key(instance_key))
+        self._write_unsynced(self.path(_picture_key(instance_key)), jpeg)
+
+    def read_picture(self, instance_key: str) -> bytes | None:
+        """The picture of an instance, a JPEG; None where none is kept."""
+        return self._read_if_kept(_picture_key(instance_key))
+
+    def write_film(self, instance_key: str, film: bytes) -> None:
+        """Keep the pixels of an instance for the viewer; not synced, they can be made again.
+
+        Args:
+            instance_key: the instance's key.
+            film: the pixels in the viewer's format, compressed.
+
+        Raises:
+            DiskFull: there is no room; nothing is half kept.
+        """
+        self._write_unsynced(self.path(_film_key(instance_key)), film)
+
+    def read_film(self, instance_key: str) -> bytes | None:
+        """The pixels of an instance for the viewer, which are as new again; None without them."""
+        film = self._read_if_kept(_film_key(instance_key))
+        if film is not None:
+            with suppress(OSError):  # it is only removed sooner
+                os.utime(self.path(_film_key(instance_key)))
+        return film
+
+    def old_films(self, hours: float) -> Iterator[str]:
+        """Keys of the viewer's pixels that nobody has looked at for so many hours."""
+        for file in _older((self.root / "films").glob("[0-9a-f][0-9a-f]/*.film"), hours):
+            yield str(file.relative_to(self.root))
+
+    def remove_film(self, film_key: str) -> bool:
+        """Remove the pixels under a key of `old_films`; returns whether they were there."""
+        try:
+            self.path(film_key).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _write_unsynced(self, target: Path, content: bytes) -> None:
         with _disk_errors():
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             temporary = self.incoming / f"{uuid.uuid4().hex}.part"
             try:
-                temporary.write_bytes(jpeg)
+                temporary.write_bytes(content)
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
 
-    def read_picture(self, instance_key: str) -> bytes | None:
-        """The picture of an instance, a JPEG; None where none is kept."""
+    def _read_if_kept(self, key: str) -> bytes | None:
         try:
-            return self.path(_picture_key(instance_key)).read_bytes()
+            return self.path(key).read_bytes()
         except FileNotFoundError:
             return None
 
@@ -220,6 +260,7 @@ class Blobs:
         target = self.lost_and_found / (source.name + ".damaged" * is_damaged)
         source.replace(target)
         _sync_folder(self.lost_and_found)
+        self.remove(key)  # the file is gone by now, and what was made of it goes, too
         return target
 
     def list_set_aside(self) -> list[Path]:
@@ -227,10 +268,11 @@ class Blobs:
         return sorted(self.lost_and_found.glob("*.dcm"))
 
     def remove(self, key: str) -> None:
-        """Remove a blob, and the picture of an instance; one that is gone already is no error."""
+        """Remove a blob, and what was made of an instance for people; none need be there."""
         self.path(key).unlink(missing_ok=True)
         if key.startswith("instances/"):
             self.path(_picture_key(key)).unlink(missing_ok=True)
+            self.path(_film_key(key)).unlink(missing_ok=True)
 
     def free_mb(self) -> int:
         """Free space on the blob volume, MB."""
@@ -335,6 +377,11 @@ def write_past_cache(handle: int, block: memoryview) -> None:
 
 def _picture_key(instance_key: str) -> str:
     return instance_key.replace("instances/", "pictures/", 1).replace(".dcm", ".jpg")
+
+
+def _film_key(instance_key: str) -> str:
+    name = instance_key.rpartition("/")[2]
+    return f"films/{name[:2]}/{name}".replace(".dcm", ".film")
 
 
 @contextmanager

@@ -114,6 +114,10 @@ class NotAllowed(NightdraftError):
     """The records refuse this change: the thing is not in a state that allows it."""
 
 
+class TextChanged(NotAllowed):
+    """Somebody else saved meanwhile: compare both texts, and save again with the newer version."""
+
+
 class LoginRefused(NightdraftError):
     """Try again, or ask an administrator for a new link (`nightdraft account reset`).
 

@@ -20,6 +20,7 @@ from records.database.tables import Instance, Study
 from records.orders import effects, matching
 from records.orders.receiving import note_change, write_keys
 from records.reports import receiving as report_receiving
+from records.reviews import lookup
 from records.states import (
     ChangeOrigin,
     EndReason,
@@ -29,7 +30,7 @@ from records.states import (
     Origin,
     RequestState,
 )
-from records.workflow import corrections, events, later_studies, reviews, withdrawals
+from records.workflow import corrections, events, later_studies, withdrawals
 from records.workflow.identifiers import PatientId, patient_ids
 from records.workflow.site_scope import is_visible
 from records.workflow.study_lookup import find_study_ids
@@ -145,7 +146,7 @@ def write_patient(
                 later_studies.apply_prior_report(
                     session, patient_ids(report), own, report_receiving.PRIOR_CAME
                 )
-        for study in reviews.list_signed_studies(session, changed.studies):
+        for study in lookup.list_signed_studies(session, changed.studies):
             given = PatientId(study.patient_id, study.patient_id_issuer)
             later_studies.apply_prior_report(
                 session, [given], [study.id], report_receiving.PRIOR_CAME

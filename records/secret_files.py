@@ -27,8 +27,8 @@ _MAX_BYTES = 65_536
 _ADDRESSES = ("_url", "_endpoint", "_password")
 """Endings of settings that may hold a password without being a secret as a whole."""
 
-_OPEN = frozenset({"pages_url"})
-"""An address that people are told."""
+_OPEN = frozenset({"pages_url", "image_display_url"})
+"""Addresses that people are told."""
 
 
 def secret_settings(fields: Mapping[str, FieldInfo]) -> tuple[str, ...]:

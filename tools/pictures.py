@@ -165,10 +165,15 @@ def open_page(browser: Browser, size: tuple[int, int], scheme: Scheme = "light")
 
 
 def go_to(page: Page, address: str) -> None:
-    """Open an address, and wait until all of its images are drawn."""
+    """Open an address, and wait until all of its images and its first film are drawn.
+
+    Images that nobody has scrolled to or opened may wait.
+    """
     page.goto(address)
     page.wait_for_function(
-        "() => [...document.images].every(image => image.complete && image.naturalWidth > 0)"
+        """() => document.querySelector(".stage[data-state=loading]") === null
+            && [...document.images].every(image => image.loading === "lazy"
+                || (image.complete && image.naturalWidth > 0))"""
     )
 
 

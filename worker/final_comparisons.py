@@ -8,21 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from model.labels import Label, Labels
 from model.prompting.report_sections import ReportSections
 from records.database.session import unit_of_work
 from records.errors import PartError, safe_text
 from records.reports import discrepancies, finals, model_errors
 from records.reports.discrepancies import FoundDiscrepancy
+from records.reviews.edit_distances import measure_section
 from records.states import DiscrepancySide
 from records.telemetry import logger
 from worker.discrepancies import find_discrepancies
 from worker.text_labels import draft_sections, label_sections, pair_labels, report_sections
 
-MOST_CHARACTERS = 8000
-"""Characters of a section that are compared. Reports have some hundred."""
 AT_ONCE = 50
 """Comparisons of one bell, so that studies do not wait to be prepared for a long list."""
 
@@ -82,27 +79,6 @@ def compare_texts(
     """
     distances = {}
     for name in ("findings", "impression"):
-        lines = [_one_line(getattr(sections, name)) for sections in (first, second)]
-        distances[name] = [edit_distance(*lines), max(map(len, lines))]
+        distances[name] = measure_section(getattr(first, name), getattr(second, name))
     labels, others = label_sections([first, second])
     return distances, (labels, others)
-
-
-def edit_distance(first: str, second: str) -> int:
-    """Levenshtein's distance: the characters to insert, delete or replace."""
-    if not (first and second):
-        return max(len(first), len(second))
-    letters = np.array([ord(letter) for letter in second])
-    places = np.arange(len(second) + 1)
-    row = places.copy()  # distances of the first letters of `first` to each beginning of `second`
-    for letter in first:
-        replaced = row[:-1] + (letters != ord(letter))
-        above = np.minimum(row[1:] + 1, replaced)
-        # An insertion costs one more than the place before it.
-        ends = np.concatenate(([row[0] + 1], above)) - places
-        row = np.minimum.accumulate(ends) + places
-    return int(row[-1])
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:MOST_CHARACTERS]

@@ -12,12 +12,16 @@ from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import PartError
 from records.operations import refusals
-from records.retention import prepared, removal
+from records.retention import prepared, removal, viewer_films
 from records.retention.rules import Kept, days_of
 from records.settings import settings
 
 SECONDS = 2.0
 """How long one sweep removes things, at most; the step that is begun is ended."""
+
+
+FILMS_SECONDS = 3600.0
+"""How often a process looks for films of the viewer that nobody looks at."""
 
 
 def remove_due(seconds: float = SECONDS) -> None:
@@ -36,6 +40,7 @@ def remove_due(seconds: float = SECONDS) -> None:
         return
     removal.remove_files(blobs)  # what a process that died has left
     _remove_refusals()
+    _remove_films(blobs)
     deadline = time.monotonic() + seconds
     walks: list[Callable[[Blobs], bool]] = [
         removal.take_step,
@@ -60,6 +65,7 @@ def remove_all() -> None:
     removal.remove_files(blobs)
     while _remove_refusals():
         pass
+    viewer_films.remove_unseen(blobs)
     for _ in range(2):  # the first ends a round that was going on
         begin = True
         while removal.take_step(blobs, begin=begin):
@@ -69,6 +75,18 @@ def remove_all() -> None:
             begin = False
     while prepared.take_step(blobs):
         pass
+
+
+_films_removed_at: float | None = None  # of this process; no row names these files
+
+
+def _remove_films(blobs: Blobs) -> None:
+    """Remove films that nobody looks at, once in a while: whole folders are read for it."""
+    global _films_removed_at
+    now = time.monotonic()
+    if _films_removed_at is None or now - _films_removed_at >= FILMS_SECONDS:
+        viewer_films.remove_unseen(blobs)
+        _films_removed_at = now
 
 
 def _remove_refusals() -> int:

@@ -57,6 +57,8 @@ _IMAGES = Row(Permission.SEE_IMAGES, Scope.SITES)
 _EMERGENCIES = Row(Permission.OPEN_EMERGENCIES)
 _HOLDS = Row(Permission.DECIDE_HOLDS, Scope.SITES)
 _WORK = Row(Permission.CHANGE_WORK, Scope.SITES)
+_EDITED = Row(Permission.EDIT_REPORTS, Scope.SITES)
+_SIGNED = Row(Permission.SIGN_REPORTS, Scope.SITES)
 _SECOND_LOOKS = Row(Permission.ANSWER_SECOND_LOOKS, Scope.SITES)
 _MESSAGES = Row(Permission.READ_MESSAGES, Scope.SITES)
 _SETTLED = Row(Permission.SETTLE_MESSAGES, Scope.SITES)
@@ -121,6 +123,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/studies/{study}"): _STUDIES,
     ("GET", "/studies/{study}/changed"): _STUDIES_POLLED,
     ("GET", "/studies/{study}/views/{instance}.jpg"): _IMAGES,
+    ("GET", "/studies/{study}/instances/{instance}/pixels"): _IMAGES,
     ("POST", "/studies/{study}/decision"): _HOLDS,
     ("POST", "/studies/{study}/withdraw"): _WORK,
     ("POST", "/studies/{study}/reinstate"): _WORK,
@@ -137,6 +140,25 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/studies/{uid}/withdraw"): _WORK,
     ("POST", "/api/studies/{uid}/reinstate"): _WORK,
     ("POST", "/api/studies/{uid}/site"): _HOLDS,
+    # Texts in work, signatures, and what follows them.
+    ("POST", "/studies/{study}/text"): _EDITED,
+    ("POST", "/studies/{study}/show-draft"): _EDITED,
+    ("GET", "/studies/{study}/differences"): _EDITED,
+    ("GET", "/studies/{study}/sign"): _SIGNED,
+    ("POST", "/studies/{study}/sign"): _SIGNED,
+    ("POST", "/studies/{study}/reject"): _SIGNED,
+    ("POST", "/studies/{study}/addendum"): _SIGNED,
+    ("POST", "/studies/{study}/countersign"): _SIGNED,
+    ("GET", "/api/studies/{uid}/working-text"): _EDITED,
+    ("PUT", "/api/studies/{uid}/working-text"): _EDITED,
+    ("POST", "/api/studies/{uid}/working-text/send"): _EDITED,
+    ("POST", "/api/studies/{uid}/working-text/discard"): _EDITED,
+    ("GET", "/api/studies/{uid}/reviews"): _STUDIES,
+    ("POST", "/api/studies/{uid}/reviews/show-draft"): _EDITED,
+    ("POST", "/api/studies/{uid}/reviews/sign"): _SIGNED,
+    ("POST", "/api/studies/{uid}/reviews/reject"): _SIGNED,
+    ("POST", "/api/studies/{uid}/reviews/{review_id}/addendum"): _SIGNED,
+    ("POST", "/api/studies/{uid}/reviews/{review_id}/countersign"): _SIGNED,
     ("GET", "/api/holds"): _STUDIES,
     ("POST", "/api/holds/decision"): _HOLDS,
     # Patients of other sites, in an emergency: until one is opened, nobody is shown.

@@ -4,7 +4,7 @@ Sites that are here keep showing their drafts: they are in the mode RESEARCH, fo
 on clinical use. A site that is made from now on begins in SHADOW.
 
 Revision ID: 0051
-Revises: 0047
+Revises: 0048
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 import migrations
 
 revision = "0051"
-down_revision = "0047"
+down_revision = "0048"
 branch_labels = None
 depends_on = None
 

@@ -40,9 +40,15 @@ class Voi:
     Attributes:
         share: The share of white of each bit pattern, not clipped; None where the window or LUT
             cannot be used (a width of 0, a damaged LUT).
+        window: The centre and the width of a window; None of a LUT.
+        function: How a window maps values (0028,1056); "" of a LUT.
+        name: What the header calls it (0028,1055) (0028,3003), as sent; "" where it does not.
     """
 
     share: Values | None
+    window: tuple[float, float] | None = None
+    function: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,7 @@ class GreyScale:
             are dark.
         vois: The header's VOI LUTs, then its windows. All have no share where the values are not
             known because the Modality LUT is damaged.
+        rescale: Slope and intercept from `raw` to `values`; None where a Modality LUT gives them.
     """
 
     raw: Values
@@ -66,6 +73,7 @@ class GreyScale:
     is_inverted: bool
     is_negative_unclear: bool
     vois: tuple[Voi, ...]
+    rescale: tuple[float, float] | None = (1.0, 0.0)
 
     def table(self, share: Values) -> NDArray[np.uint8]:
         """Return the grey level of each bit pattern for a share of white."""
@@ -89,15 +97,24 @@ def read_grey_scale(header: pydicom.Dataset, layout: Layout, bits: int, depth: i
     padding = _padding(patterns, raw, header, layout)
     is_inverted, is_unclear = _read_polarity(header, layout)
     try:
-        values = _apply_modality(raw, header)
+        values, rescale = _apply_modality(raw, header)
     except PixelError:
         return GreyScale(raw, raw, padding, is_inverted, is_unclear, (Voi(None),))
     vois = tuple(_vois(values, header))
-    return GreyScale(raw, values, padding, is_inverted, is_unclear, vois)
+    return GreyScale(raw, values, padding, is_inverted, is_unclear, vois, rescale)
 
 
 def own_range(values: Values, counts: NDArray[np.int64]) -> Values:
-    """Return shares of white from an image's darkest to its lightest value.
+    """Return shares of white from an image's darkest to its lightest value (`own_limits`)."""
+    limits = own_limits(values, counts)
+    if limits is None:
+        return np.zeros_like(values)
+    low, high = limits
+    return np.asarray((values - low) / ((high - low) or 1.0))
+
+
+def own_limits(values: Values, counts: NDArray[np.int64]) -> tuple[float, float] | None:
+    """Return an image's darkest and its lightest value; None where no pixel counts.
 
     CLIPPED_SHARE of the pixels at either end, and borders, do not count.
 
@@ -107,7 +124,7 @@ def own_range(values: Values, counts: NDArray[np.int64]) -> Values:
     """
     used = np.flatnonzero(counts)
     if not used.size:
-        return np.zeros_like(values)
+        return None
     # Patterns may share a value: the bits above the stored ones do not count.
     levels, positions = np.unique(values[used], return_inverse=True)
     pixels = np.bincount(positions, weights=counts[used]).astype(np.int64)
@@ -119,8 +136,7 @@ def own_range(values: Values, counts: NDArray[np.int64]) -> Values:
             first = inner_first
         if levels[last] - levels[inner_last] > least_gap > 0:
             last = inner_last
-    low, high = levels[first], levels[last]
-    return np.asarray((values - low) / ((high - low) or 1.0))
+    return float(levels[first]), float(levels[last])
 
 
 def _clipped(counts: NDArray[np.int64]) -> tuple[int, int]:
@@ -149,18 +165,23 @@ def _raw_values(patterns: NDArray[np.int_], bits: int, layout: Layout) -> Values
     return np.asarray(values, np.float64)
 
 
-def _apply_modality(raw: Values, header: pydicom.Dataset) -> Values:
-    """Apply modality LUT or rescale (PS3.3 C.11.1); return `raw` itself where there is neither.
+def _apply_modality(
+    raw: Values, header: pydicom.Dataset
+) -> tuple[Values, tuple[float, float] | None]:
+    """Apply modality LUT or rescale (PS3.3 C.11.1).
+
+    Returns:
+        The values, `raw` itself where there is neither; and slope and intercept, or None of a LUT.
 
     Raises:
         PixelError: The LUT is damaged, so that the values are not known.
     """
     for item in _lookup_items(header, "ModalityLUTSequence"):
-        return _read_table(item, raw, _is_little(header)).look_up(raw)
+        return _read_table(item, raw, _is_little(header)).look_up(raw), None
     slope, intercept = _decimal(header, "RescaleSlope"), _decimal(header, "RescaleIntercept")
     if not slope or (slope == 1 and not intercept):
-        return raw
-    return raw * slope + (intercept or 0.0)
+        return raw, (1.0, 0.0)
+    return raw * slope + (intercept or 0.0), (slope, intercept or 0.0)
 
 
 def _vois(values: Values, header: pydicom.Dataset) -> Iterator[Voi]:
@@ -171,11 +192,18 @@ def _vois(values: Values, header: pydicom.Dataset) -> Iterator[Voi]:
         except PixelError:
             yield Voi(None)
         else:
-            yield Voi(table.look_up(values) / table.white)
+            name = _text(item.get("LUTExplanation"))
+            yield Voi(table.look_up(values) / table.white, name=name)
     function = str(header.get("VOILUTFunction") or "LINEAR").strip().upper()
     centres, widths = _decimals(header, "WindowCenter"), _decimals(header, "WindowWidth")
-    for centre, width in list(zip(centres, widths, strict=False))[:MAX_VOIS]:
-        yield Voi(_window(values, centre, width, function))
+    names = _texts(header.get("WindowCenterWidthExplanation"))
+    for number, (centre, width) in enumerate(list(zip(centres, widths, strict=False))[:MAX_VOIS]):
+        share = _window(values, centre, width, function)
+        if share is None or centre is None or width is None:
+            yield Voi(None)
+        else:
+            name = names[number] if number < len(names) else ""
+            yield Voi(share, (centre, width), function, name)
 
 
 def _window(
@@ -318,6 +346,16 @@ def _words(value: Any, little: bool) -> NDArray[np.int64]:
     if isinstance(value, bytes):
         value = np.frombuffer(value[: len(value) // 2 * 2], "<u2" if little else ">u2")
     return np.atleast_1d(np.asarray(value)).astype(np.int64) & 0xFFFF
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts of a value that may have several."""
+    several = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    return [_text(entry) for entry in (value if several else [value])]
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
 
 
 def _is_little(header: pydicom.Dataset) -> bool:

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -30,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.dicom.comparison import Comparison, compare_objects
+from model.dicom.film_pixels import pack, read_film
 from model.dicom.pixels import render
 from model.errors import DecoderUnavailable, DecodingLimit, HeaderLimit, NoPixels, PixelError
 
@@ -41,6 +43,7 @@ LEAST_PATIENCE = 60.0
 
 JPEG_QUALITY = 85
 _ERRORS = {error.__name__: error for error in (DecodingLimit, HeaderLimit, NoPixels, PixelError)}
+_GZIP = 16 + zlib.MAX_WBITS
 _NEAR_LIMIT = 0.9  # of the memory limit: a decoder that failed there failed for lack of memory
 
 
@@ -127,6 +130,22 @@ class ImageProcess:
             raise error(answer.header["message"]) from (OSError(*disk) if disk else None)
         return answer
 
+    def read_film(self, path: Path, max_side: int) -> bytes:
+        """Read the film in a file in its own resolution and depth.
+
+        Args:
+            path: The DICOM file.
+            max_side: A film with a longer side is reduced.
+
+        Returns:
+            The film as `model.dicom.film_pixels` packs it, compressed as `compress` does.
+
+        Raises:
+            DecodingLimit, PixelError, DecoderUnavailable: As `read`.
+        """
+        request = {"film": os.fspath(path.absolute()), "max_side": max_side}
+        return self._answer_of(request).picture
+
     def close(self) -> None:
         """End the child; the next image starts another one."""
         child, self._child = self._child, None
@@ -181,7 +200,7 @@ def shared_process(memory_mb: int, seconds: float) -> ImageProcess:
         return _shared[key]
 
 
-# ---- The pipe: a line of JSON, then the bytes of the view and of the picture ----
+# ---- The pipe: a line of JSON, then the bytes of the view and of the picture or the film ----
 
 _LENGTHS = struct.Struct("<III")
 
@@ -279,6 +298,8 @@ def _answer(request: dict[str, Any], limit: int) -> tuple[dict[str, Any], bytes,
         if "compare" in request:
             first, second = map(Path, request["compare"])
             return {"comparison": compare_objects(first, second, decode=True)}, b"", b""
+        if "film" in request:
+            return {}, b"", compress(pack(read_film(request["film"], request["max_side"])))
         rendering = render(request["path"], request["size"], request["resize"])
         picture = io.BytesIO()
         if request["picture_side"]:
@@ -293,6 +314,16 @@ def _answer(request: dict[str, Any], limit: int) -> tuple[dict[str, Any], bytes,
         return {"error": type(error).__name__, "message": str(error), "disk": disk}, b"", b""
     header = {"notes": rendering.notes, "is_empty": rendering.is_empty}
     return header, rendering.view.tobytes(), picture.getvalue()
+
+
+def compress(content: bytes) -> bytes:
+    """Return a packed film as gzip (RFC 1952), by Huffman codes alone.
+
+    A film's differences have no repeated strings that are worth the search for them: with it the
+    film takes twice the time and is not smaller (docs/develop/performance.md).
+    """
+    compressor = zlib.compressobj(1, zlib.DEFLATED, _GZIP, 9, zlib.Z_HUFFMAN_ONLY)
+    return compressor.compress(content) + compressor.flush()
 
 
 def _peak_memory() -> int:

@@ -27,8 +27,8 @@ from model.dicom.pixel_data import StoredArray
 from model.errors import EmptyImage, PixelError
 
 __all__ = [
-    "RESIZES", "RenderedImage", "check_header", "grey_view", "read_header", "render",
-    "shows_nothing", "view_pixels",
+    "RESIZES", "RenderedImage", "check_header", "grey_of_colour", "grey_view", "read_header",
+    "render", "shows_nothing", "view_pixels",
 ]  # fmt: skip
 
 RESIZES = ("square",)
@@ -196,7 +196,7 @@ def _render(
     """Return the samples as a view; None where the whole image is needed."""
     try:
         if layout.samples == 3:
-            view, reduced = _resize(_grey_of_colour(samples.stored, layout), samples, layout, size)
+            view, reduced = _resize(grey_of_colour(samples.stored, layout), samples, layout, size)
             return RenderedImage(view, reduced, samples.notes, shows_nothing(view))
         return _render_grey(samples, layout, header, size)
     except PixelError:
@@ -267,7 +267,7 @@ def _max_step(table: NDArray[np.uint8], raw: Values) -> int:
     return int(np.abs(np.diff(levels)).max())
 
 
-def _grey_of_colour(stored: StoredArray, layout: Layout) -> NDArray[np.uint8]:
+def grey_of_colour(stored: StoredArray, layout: Layout) -> NDArray[np.uint8]:
     """Return the brightness (ITU-R BT.601) of a colour image, as of a secondary capture."""
     if stored.ndim == 2:  # the decoder has converted it
         return stored.astype(np.uint8, copy=False)

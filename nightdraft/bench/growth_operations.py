@@ -19,6 +19,7 @@ from records import hold_decisions
 from records.database.session import unit_of_work, wait_without_limit
 from records.operations import night_summaries, overview, refusals, tonight, work_counts
 from records.orders import effects
+from records.reviews import latest
 from records.settings import settings
 from records.states import Decision, HoldReason, Priority, Stage, VisibleState
 from records.workflow import (
@@ -28,7 +29,6 @@ from records.workflow import (
     holds,
     leases,
     requests,
-    reviews,
     studies,
     tallies,
     withdrawals,
@@ -195,7 +195,7 @@ def _numbers_and_lists(studies_there: int) -> list[Operation]:
             for state in (None, VisibleState.WAITING, VisibleState.DRAFTED)
         ),
         _reading("refusals", refusals.list_refusals),
-        _reading("reviews to train on", reviews.latest_reviews),
+        _reading("reviews to train on", latest.latest_reviews),
         Operation(
             "a study's page",
             _load,

@@ -72,9 +72,9 @@ def measure(runs: int, log: Callable[[str], None]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="nightdraft-bench-") as name:
         folder = Path(name)
         log(f"drawing a film of {COLUMNS} x {ROWS}, {BITS} bits")
-        samples = _samples()
-        paths = _write_files(folder / "films", samples)
-        corners = _write_files(folder / "corners", samples[:64, :64].copy())
+        samples = draw_film()
+        paths = write_films(folder / "films", samples)
+        corners = write_films(folder / "corners", samples[:64, :64].copy())
         results = {}
         for codec, path in paths.items():
             mb = path.stat().st_size / 1e6
@@ -207,7 +207,7 @@ def _share_of_white(path: Path) -> NDArray[np.float64]:
 # ---- The image ----
 
 
-def _write_files(folder: Path, samples: NDArray[np.uint16]) -> dict[str, Path]:
+def write_films(folder: Path, samples: NDArray[np.uint16]) -> dict[str, Path]:
     """Write the same image in every codec, one file each; return the files by codec."""
     folder.mkdir()
     (ds, *_) = phantom_dicom(phantom(FIRST_SEED), size=64)
@@ -227,7 +227,7 @@ def _write_files(folder: Path, samples: NDArray[np.uint16]) -> dict[str, Path]:
     return paths
 
 
-def _samples() -> NDArray[np.uint16]:
+def draw_film() -> NDArray[np.uint16]:
     """(ROWS, COLUMNS) of BITS bits: a phantom with noise, which makes it hard to compress."""
     drawn = Image.fromarray(phantom(FIRST_SEED).render("frontal", 1024))
     smooth = np.asarray(drawn.resize((COLUMNS, ROWS), Image.Resampling.BICUBIC), np.float32) / 255

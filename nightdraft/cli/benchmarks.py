@@ -154,6 +154,17 @@ def bench_films(
         raise typer.Exit(1)
 
 
+@bench.command("viewer")
+def bench_viewer(
+    runs: Annotated[int, typer.Option(min=1, help="Looks at each film.")] = 9,
+    json: JsonFile = None,
+) -> None:
+    """Measure how long a reader waits for a film of 2500 x 3000 pixels, and ways to pack it."""
+    from nightdraft.bench.viewer import measure, render
+
+    _report(measure(runs, progress_line(json)), render, json)
+
+
 @bench.command("second-look")
 def bench_second_look(
     studies: Annotated[int, typer.Option(min=10, help="Phantoms, each with a report.")] = 25_000,

@@ -12,11 +12,13 @@ _READER = _READING | {
     Permission.DECIDE_HOLDS,
     Permission.CHANGE_WORK,
     Permission.ANSWER_SECOND_LOOKS,
+    Permission.EDIT_REPORTS,
+    Permission.SIGN_REPORTS,
     Permission.OPEN_EMERGENCIES,
 }
 
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
-    Role.TRAINEE: _READING,
+    Role.TRAINEE: _READING | {Permission.EDIT_REPORTS},
     Role.READER: _READER,
     Role.LEAD: _READER
     | {

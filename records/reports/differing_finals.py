@@ -20,8 +20,9 @@ from records.database.tables import Hold, Study
 from records.reports.addenda import without_addenda
 from records.reports.reading import list_by_study
 from records.reports.report import is_final
+from records.reviews import lookup
 from records.states import FINAL_STATUSES, HoldReason
-from records.workflow import holds, reviews
+from records.workflow import holds
 
 _HEADING = re.compile(r"\b(?:FINDINGS?|IMPRESSIONS?|CONCLUSIONS?)\s*:", re.IGNORECASE)
 
@@ -46,7 +47,7 @@ def list_differing(session: Session, study: Study) -> list[DifferingReports]:
     from elsewhere.
     """
     finals = _leave_out_copies(session, list_by_study(session, study))
-    signed = reviews.find_signed(session, study.id) if finals else None
+    signed = lookup.find_signed(session, study.id) if finals else None
     differing = []
     if signed is not None:
         differing = [DifferingReports(signed, r) for r in finals if not say_the_same(signed, r)]

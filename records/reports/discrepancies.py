@@ -24,8 +24,9 @@ from records.reports.prior_rule import is_earlier, to_local_digits
 from records.reports.reading import list_by_study
 from records.reports.report import is_final, patient_of
 from records.reports.signed_reports import list_signed_reports
+from records.reviews import lookup
 from records.states import VERDICTS, DiscrepancySide, DiscrepancyState
-from records.workflow import discrepancy_rechecks, draft_comparisons, reviews
+from records.workflow import discrepancy_rechecks, draft_comparisons
 from records.workflow.identifiers import patient_ids
 from records.workflow.study_lookup import is_of_patient
 
@@ -222,7 +223,7 @@ def begin_check(session: Session, discrepancy_id: uuid.UUID, patient_id: str) ->
         for each in list_signed_reports(session, study)
         if not _is_before(each.study.study_date, study)
     ]
-    if own := reviews.find_signed(session, study.id):
+    if own := lookup.find_signed(session, study.id):
         signed.append(own)
     return Check(
         discrepancy.id,

@@ -21,6 +21,7 @@ from records.database.tables import Event, Study
 from records.reports import differing_finals
 from records.reports.reading import list_by_study
 from records.reports.report import is_final
+from records.reviews import signing
 from records.settings import settings
 from records.states import EndReason, EventKind, ReportStatus, RequestState, StudyState
 from records.workflow import requests, study_sites, withdrawals
@@ -159,6 +160,10 @@ def _end_by_final(
     if request is None or request.state not in _ENDED_BY_FINAL:
         return False
     detail = f"a {report.status.lower()} report came by {report.origin}"
+    draft_id = withdrawals.current_draft(session, study.id)
+    if draft_id is not None and not withdrawals.is_signed(session, draft_id):
+        by = report.author or report.sender
+        signing.note_signed_elsewhere(session, study.id, draft_id, report.id, by)
     withdrawals.cancel(session, study, detail, EndReason.REPORTED_ELSEWHERE)
     # What was delivered of the draft is withdrawn here, once there are deliveries.
     return True

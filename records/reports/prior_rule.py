@@ -158,9 +158,9 @@ def why_not_prior(
         return PriorRefusal.NOT_FINAL
     if report.is_held:
         return PriorRefusal.HELD
-    if not _is_same_patient(study, earlier):
+    if not is_same_patient(study, earlier):
         return PriorRefusal.OTHER_PATIENT
-    if _is_same_examination(study, earlier):
+    if is_same_examination(study, earlier):
         return PriorRefusal.SAME_EXAMINATION
     if not (_numbers(study) and _numbers(earlier)):
         return PriorRefusal.NO_ACCESSION_NUMBER
@@ -193,7 +193,7 @@ def to_local_digits(moment: str, site_zone: dt.tzinfo | None = None) -> str:
     return f"{at.astimezone(site_zone):%Y%m%d%H%M%S}"
 
 
-def _is_same_patient(study: Examination, earlier: Examination) -> bool:
+def is_same_patient(study: Examination, earlier: Examination) -> bool:
     """Whether an id of both is equal, and issuer, name, birth date and sex do not contradict it."""
     has_same_id = any(
         ours.id.strip() and not ours.contradicts(theirs)
@@ -210,7 +210,8 @@ def _ids(examination: Examination) -> Sequence[PatientId]:
     return (PatientId(patient.patient_id, patient.issuer), *examination.other_patient_ids)
 
 
-def _is_same_examination(study: Examination, earlier: Examination) -> bool:
+def is_same_examination(study: Examination, earlier: Examination) -> bool:
+    """Whether both have one accession number or Study Instance UID, not of two systems."""
     issuers = [plain_key(e.accession_number_issuer) for e in (study, earlier)]
     of_two_systems = all(issuers) and issuers[0] != issuers[1]
     uids = [set(map(str.strip, e.study_instance_uids)) - {""} for e in (study, earlier)]

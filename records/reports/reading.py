@@ -14,11 +14,16 @@ from records.database.report_tables import FinalComparison, ReceivedReport, Repo
 from records.database.review_tables import Review
 from records.database.tables import Hold, Study
 from records.reports.report import patient_of
+from records.reviews.latest import (
+    READ_FROM_DRAFT,
+    WITH_PROVENANCE,
+    ReviewPage,
+    list_distinct_studies,
+    read_page,
+)
 from records.settings import settings
 from records.states import FINAL_STATUSES, ReviewDecision
-from records.workflow import reviews
 from records.workflow.identifiers import make_keys, patient_ids
-from records.workflow.reviews import ReviewPage, list_distinct_studies
 from records.workflow.study_lookup import is_of_patient, study_keys
 from records.workflow.study_sites import are_of_two_sites
 
@@ -135,14 +140,14 @@ def list_consented_finals(
                 "findings"
             ),
             ReceivedReport.impression,
-            *reviews.READ_FROM_DRAFT,
+            *READ_FROM_DRAFT,
         )
         .select_from(Study)
         .join(latest, true())
         .join(ReceivedReport, ReceivedReport.id == latest.c.report_id)
         .join(Draft, Draft.id == latest.c.draft_id)
-        .outerjoin(DraftRequest, reviews.WITH_PROVENANCE)
+        .outerjoin(DraftRequest, WITH_PROVENANCE)
         .where(Study.id.in_(studies.ids), ~signed)
         .order_by(Study.id)
     )
-    return reviews.read_page(session, query, studies)
+    return read_page(session, query, studies)

@@ -538,6 +538,8 @@ _STATEMENTS: tuple[tuple[str, str], ...] = (
     ),
     ("holds", "DELETE FROM holds WHERE study_id = ANY (:studies)"),
     ("emergency_accesses", "DELETE FROM emergency_accesses WHERE study_id = ANY (:studies)"),
+    ("readings", "DELETE FROM readings WHERE study_id = ANY (:studies)"),
+    ("working_texts", "DELETE FROM working_texts WHERE study_id = ANY (:studies)"),
     ("reviews", "DELETE FROM reviews WHERE study_id = ANY (:studies)"),
     ("studies", "UPDATE studies SET request_id = NULL WHERE id = ANY (:studies)"),
     ("draft_requests", "UPDATE draft_requests SET draft_id = NULL WHERE study_id = ANY (:studies)"),

@@ -20,6 +20,7 @@ class Kept(StrEnum):
 
     INSTANCES = "INSTANCES"
     PICTURES = "PICTURES"
+    VIEWER_FILMS = "VIEWER_FILMS"
     PREPARED = "PREPARED"
     INCOMING = "INCOMING"
     SET_ASIDE = "SET_ASIDE"
@@ -42,6 +43,7 @@ class CountedFrom(StrEnum):
     DRAFT = "DRAFT"  # of the last draft of the study
     ARRIVAL = "ARRIVAL"  # of the last object of the study, of the message, or of the refusal
     WRITTEN = "WRITTEN"  # when the file was written
+    LOOK = "LOOK"  # when it was last looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,14 @@ RULES: tuple[Rule, ...] = (
         "The picture of a film is removed together with the film's file.",
     ),
     Rule(
+        Kept.VIEWER_FILMS,
+        "blobs/films",
+        CountedFrom.LOOK,
+        "retention_viewer_days",
+        "The pixels of a film for the viewer are removed, at the latest with the film's file. The "
+        "next look makes them again.",
+    ),
+    Rule(
         Kept.PREPARED,
         "blobs/prepared",
         CountedFrom.DRAFT,
@@ -114,7 +124,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(Kept.SET_ASIDE, "blobs/lost+found", None, "", "A person looks at it and removes it."),
     Rule(Kept.STUDIES, "studies, series, instances, study_changes", None, "", _FOR_EVER),
-    Rule(Kept.DRAFTS, "draft_requests, drafts, reviews", None, "", _FOR_EVER),
+    Rule(
+        Kept.DRAFTS, "draft_requests, drafts, reviews, working_texts, readings", None, "", _FOR_EVER
+    ),
     Rule(Kept.EVENTS, "events", None, "", _FOR_EVER),
     Rule(Kept.ORDERS, "orders, order_changes", None, "", _FOR_EVER),
     Rule(Kept.REPORTS, "received_reports", None, "", _FOR_EVER),

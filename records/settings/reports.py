@@ -1,4 +1,4 @@
-"""What reports from elsewhere do to drafts."""
+"""How reports are read and signed here, and what those from elsewhere do to drafts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,31 @@ from records.settings.forms import ADVANCED, EVERYDAY
 
 
 class ReportSettings(BaseModel):
-    """Settings of reports from elsewhere."""
+    """Settings of reports: signed here, and from elsewhere."""
+
+    read_first: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether readers read the films first: a draft is shown only after the films "
+        "were opened and the reader asked for it ([read and sign](../use/sign.md)).",
+    )
+    read_first_share: float = Field(
+        json_schema_extra=EVERYDAY,
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of readings in which the films are read first although "
+        "NIGHTDRAFT_READ_FIRST is off, drawn from reader and study. It measures what a draft "
+        "changes.",
+    )
+    sign_fresh_seconds: float = Field(
+        json_schema_extra=EVERYDAY,
+        default=0.0,
+        ge=0,
+        le=86_400,
+        description="Who signs must have given password and code so short a while ago, or gives "
+        "them again (21 CFR 11.200). 0: the login is enough.",
+    )
 
     draft_reported_studies: bool = Field(
         json_schema_extra=EVERYDAY,

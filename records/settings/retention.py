@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from records.settings.forms import EVERYDAY
+from records.settings.forms import ADVANCED, EVERYDAY
 
 
 class RetentionSettings(BaseModel):
@@ -37,6 +37,13 @@ class RetentionSettings(BaseModel):
         ge=0,
         description="Prepared inputs are removed so many days after the draft that was made of "
         "them. 0 keeps them.",
+    )
+    retention_viewer_days: float = Field(
+        json_schema_extra=ADVANCED,
+        default=7.0,
+        ge=0,
+        description="The pixels of films for the viewer are removed when nobody has looked at them "
+        "for so many days. 0 keeps them as long as the film.",
     )
     retention_refusals_days: float = Field(
         json_schema_extra=EVERYDAY,

@@ -92,6 +92,15 @@ class WebSettings(BaseModel):
         description="A patient of another site who was opened in an emergency is shown for so "
         "long. It ends before, where the person ends it or logs out.",
     )
+    image_display_url: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        pattern=r"^(https?://[^\s/]+[^\s]*)?$",
+        description="Address of the site's own viewer, by which a study's page links to the study "
+        "there (IHE Invoke Image Display, RAD-106), as "
+        "`https://pacs.example.org/viewer/IHEInvokeImageDisplay`. `requestType=STUDY` and "
+        "`studyUID` are added. Empty: no link.",
+    )
     program_keys_ca_file: str = Field(
         json_schema_extra=ADVANCED,
         default="",

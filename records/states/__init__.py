@@ -76,11 +76,18 @@ from records.states.request_states import (
     Priority,
     Purpose,
     RequestState,
-    ReviewDecision,
     Stage,
     VisibleState,
 )
 from records.states.retention_rules import RetentionWalkRule, SiteRule
+from records.states.review_states import (
+    REJECT_LABELS,
+    ReadingArm,
+    ReadingEnd,
+    RejectReason,
+    ReviewDecision,
+    TextState,
+)
 
 __all__ = [
     "BYTES_REMOVED_SENTENCE",
@@ -97,6 +104,7 @@ __all__ = [
     "OPEN",
     "OWN_OUTPUT",
     "REJECTION_SENTENCES",
+    "REJECT_LABELS",
     "SECOND_LOOK_FINDINGS",
     "STANDING",
     "TRANSITIONS",
@@ -137,6 +145,9 @@ __all__ = [
     "Purpose",
     "QueryKind",
     "QueryState",
+    "ReadingArm",
+    "ReadingEnd",
+    "RejectReason",
     "RejectionReason",
     "ReportStatus",
     "RequestState",
@@ -149,6 +160,7 @@ __all__ = [
     "Stage",
     "StudyState",
     "TallyKind",
+    "TextState",
     "VisibleState",
     "WalkState",
     "Withheld",

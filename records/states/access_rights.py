@@ -34,6 +34,8 @@ class Permission(StrEnum):
     DECIDE_HOLDS = "DECIDE_HOLDS"
     CHANGE_WORK = "CHANGE_WORK"  # release, draft again, withdraw, let rejected films count again
     ANSWER_SECOND_LOOKS = "ANSWER_SECOND_LOOKS"
+    EDIT_REPORTS = "EDIT_REPORTS"  # write the text of a report, and send it to who may sign
+    SIGN_REPORTS = "SIGN_REPORTS"  # sign, reject, countersign, add to what was signed
     READ_MESSAGES = "READ_MESSAGES"  # messages of other systems that were refused
     SETTLE_MESSAGES = "SETTLE_MESSAGES"
     READ_CAMPAIGNS = "READ_CAMPAIGNS"  # what is in campaigns, patients among it

@@ -59,8 +59,13 @@ class EventKind(StrEnum):
     CANCELLED = "CANCELLED"
     HELD = "HELD"
     DECIDED = "DECIDED"
+    EDITED = "EDITED"  # a reader began to write
+    SENT_ON = "SENT_ON"  # a working text went to somebody else
+    DISCARDED = "DISCARDED"  # a working text was given up for the draft
     SIGNED = "SIGNED"
     REJECTED = "REJECTED"
+    ADDENDUM = "ADDENDUM"
+    COUNTERSIGNED = "COUNTERSIGNED"
     CONSENT = "CONSENT"
     IMAGE_REJECTED = "IMAGE_REJECTED"
     REINSTATED = "REINSTATED"

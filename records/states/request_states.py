@@ -83,13 +83,6 @@ class Stage(StrEnum):
         return RequestState.WAITING if self is Stage.PREPARE else RequestState.PREPARED
 
 
-class ReviewDecision(StrEnum):
-    """How a reader's review of a draft ended."""
-
-    SIGNED = "SIGNED"  # the review holds the report, as corrected
-    REJECTED = "REJECTED"  # nothing of the draft could be used, with the reason
-
-
 class FailReason(StrEnum):
     """Why a request FAILED; preparing and drafting add no others."""
 

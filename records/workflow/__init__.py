@@ -1,1 +1,1 @@
-"""A study's way as rows: studies, draft requests, leases, drafts, holds, reviews, events."""
+"""A study's way as rows: studies, draft requests, leases, drafts, holds, events."""

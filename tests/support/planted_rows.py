@@ -13,8 +13,10 @@ from records.campaigns import campaigns
 from records.database.discrepancy_tables import Discrepancy, DraftComparison
 from records.database.session import unit_of_work
 from records.database.tables import Hold, Instance, Study
+from records.reviews import signing, working_texts
+from records.reviews.readers import Reader
 from records.states import HoldReason, MessageOutcome, Origin
-from records.workflow import holds
+from records.workflow import holds, withdrawals
 from records.workflow.patients import Patient
 from tests.support.accounts import run_sql
 from tests.support.campaigns import create, of_uids
@@ -73,6 +75,11 @@ def plant(name, number, site_id, code, sender, client):
         comparison = session.scalars(
             select(DraftComparison.id).where(DraftComparison.study_id == study)
         ).one()
+        current = withdrawals.current_draft(session, study)
+        assert current is not None
+        reader = Reader(f"{name} the reader")
+        working_texts.save(session, current, 0, f"{name} has clear lungs.", "Normal.", reader)
+        review = signing.reject(session, current, reader, f"{name} moved")
         message = received_messages.keep(
             session,
             origin=Origin.HL7,
@@ -132,6 +139,7 @@ def plant(name, number, site_id, code, sender, client):
         "instance": instance,
         "order_id": order,
         "report_id": reported,
+        "review_id": review,
         "discrepancy_id": discrepancy,
         "comparison_id": comparison,
         "digest": "bundle",

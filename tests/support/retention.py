@@ -13,9 +13,10 @@ from sqlalchemy import text
 from records.blobs import Blobs
 from records.database.session import engine, unit_of_work
 from records.database.tables import Instance
+from records.reviews import signing
 from records.settings import settings
 from records.states import Stage
-from records.workflow import drafts, reviews, studies
+from records.workflow import drafts, studies
 from tests.support.registered_studies import claim, new_draft
 from tests.support.stored_studies import close_studies, store_studies
 
@@ -88,7 +89,7 @@ def sign(study_id: uuid.UUID) -> None:
         (draft,) = [
             one for one in drafts.list_by_study(session, study_id) if one.superseded_at is None
         ]
-        reviews.sign(session, draft.id, "dr.reader", "Clear lungs.", "Normal.")
+        signing.sign(session, draft.id, "dr.reader", "Clear lungs.", "Normal.")
 
 
 def instances_of(study_id: uuid.UUID) -> list[Instance]:

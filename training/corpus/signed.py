@@ -17,10 +17,10 @@ from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import CorpusError
 from records.reports import reading
+from records.reviews import latest
+from records.reviews.latest import LatestReview
 from records.settings import settings
 from records.states import ReviewDecision
-from records.workflow import reviews
-from records.workflow.reviews import LatestReview
 from training.corpus.example import (
     SPLITS,
     CorpusOptions,
@@ -140,7 +140,7 @@ def _standing_reviews(*, consented: bool) -> Iterator[LatestReview]:
     after = None
     while True:
         with unit_of_work() as session:
-            page = reviews.latest_reviews(session, after, PAGE_SIZE, consented=consented)
+            page = latest.latest_reviews(session, after, PAGE_SIZE, consented=consented)
         yield from page.reviews
         after = page.next_after
         if after is None:

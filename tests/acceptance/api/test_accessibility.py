@@ -133,7 +133,9 @@ def filled(database, data_dir, setting, tmp_path):
 def pages(ids, studies):
     """The addresses of all pages that a person may open, with what there is."""
     for route, path in addresses(ids):
-        if not route.startswith(NOT_PAGES) and not route.endswith((".jpg", "/changed", "/live")):
+        if not route.startswith(NOT_PAGES) and not route.endswith(
+            (".jpg", "/pixels", "/changed", "/live")
+        ):
             yield path
     for study in studies.values():
         yield f"/studies/{study}"

@@ -85,14 +85,16 @@ def test_a_study_shows_the_warning_the_state_and_its_images(url, page):
     images = page.locator("figure img")
     expect(images).to_have_count(2)
     for image in images.all():
-        expect(image).to_be_in_viewport(ratio=1)
         assert image.evaluate("element => [element.naturalWidth, element.naturalHeight]") == [
             256,
             256,
         ]
-        box = image.bounding_box()
-        assert box["width"] > 200
-        assert box["height"] > 200
+    film = page.locator(".stage")
+    expect(film).to_have_attribute("data-state", "ready")
+    expect(film).to_be_in_viewport(ratio=0.9)
+    box = film.bounding_box()
+    assert box["width"] > 400
+    assert box["height"] > 400
 
 
 def test_the_pictures_show_the_warning_and_the_images(url, browser, page, tmp_path):
@@ -116,6 +118,13 @@ def test_the_pictures_show_the_warning_and_the_images(url, browser, page, tmp_pa
         ).median
         assert red > blue + 30, "the warning line is not amber"
         assert green > blue + 20, "the warning line is not amber"
-        for image in page.locator("figure img").all():
-            drawn = ImageStat.Stat(crop(picture.convert("L"), image))
-            assert drawn.stddev[0] > 20, "an image is not drawn"
+        film = page.locator(".stage")
+        expect(film).to_have_attribute("data-state", "ready")
+        page.evaluate("scrollTo(0, 0)")
+        box = film.bounding_box()
+        drawn = ImageStat.Stat(
+            picture.convert("L").crop(
+                (round(box["x"]), round(box["y"]), round(box["x"] + box["width"]), 890)
+            )
+        )
+        assert drawn.stddev[0] > 20, "the film is not drawn"

@@ -42,6 +42,13 @@ def open_holds(study):
         ]
 
 
+def draft_of(study):
+    ((draft,),) = run_sql(
+        "SELECT id FROM drafts WHERE study_id = :study AND superseded_at IS NULL", study=study
+    )
+    return str(draft)
+
+
 def decisions(ids):
     """Each call that takes `by`: its address, its body, and what is kept of who decided."""
     held, rejected = open_holds(ids["held"]), ids["rejected"]
@@ -71,6 +78,11 @@ def decisions(ids):
             {},
             f"SELECT settled_by FROM received_messages WHERE id = '{ids['message_id']}'",
         ),
+        "rejection": (
+            f"/api/studies/{ids['drafted']}/reviews/reject",
+            {"draft": draft_of(ids["drafted"]), "reason": "WRONG_SIDE"},
+            "SELECT reader FROM reviews",
+        ),
         "campaign": (
             "/api/campaigns",
             {"name": "by whom", "studies": [{"accession_number": "A1"}]},
@@ -79,7 +91,7 @@ def decisions(ids):
     }
 
 
-KINDS = ["decision", "many", "withdrawal", "reinstatement", "settlement", "campaign"]
+KINDS = ["decision", "many", "withdrawal", "reinstatement", "settlement", "rejection", "campaign"]
 
 
 def kept(query):
@@ -119,7 +131,7 @@ def test_a_program_is_kept_with_whom_it_acts_for(client, ids, kind):
     headers = {"authorization": f"Bearer {token}"}
     address, body, query = decisions(ids)[kind]
     answer = client.post(address, json=body | {"by": "Dr. Roe"}, headers=headers)
-    if kind in ("decision", "many", "settlement"):
+    if kind in ("decision", "many", "settlement", "rejection"):
         # No program can be given the right to decide about these.
         assert answer.status_code == 403
         return
@@ -184,13 +196,20 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
     schemas = client.get("/api/openapi.json").json()["components"]["schemas"]
     taking = {name for name, schema in schemas.items() if "by" in schema.get("properties", {})}
     assert taking == {
+        "AddendumRequest",
         "BulkDecisionRequest",
         "CampaignRequest",
         "CancellationRequest",
+        "CountersignRequest",
         "DecisionRequest",
+        "DiscardRequest",
         "ReinstatementRequest",
+        "RejectRequest",
+        "SendRequest",
         "SettlementRequest",
+        "SignRequest",
         "SiteMoveRequest",
+        "TextRequest",
         "WithdrawalRequest",
     }
     for name in taking:

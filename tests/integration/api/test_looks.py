@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from api.access.table import TABLE, Scope
 from api.app import make_app
 from api.looks import LookRecorder
+from model.dicom.image_process import compress
 from records.audit.keys import load_key
 from records.blobs import Blobs
 from records.database.audit_tables import AuditEntry
@@ -58,6 +59,7 @@ def shown_patients(answer):
 def test_every_address_that_shows_a_patient_writes_an_entry(client, filled, data_dir):
     blobs = Blobs(data_dir)
     blobs.write_picture(filled["blob"], b"a picture")
+    blobs.write_film(filled["blob"], compress(b"a film"))
     key = load_key()
     seen = {}
     for route, path in addresses(filled):
@@ -90,6 +92,7 @@ def test_every_address_that_shows_a_patient_writes_an_entry(client, filled, data
     ("path", "patient"),
     [
         ("/studies/{study}/views/{instance}.jpg", "P4"),
+        ("/studies/{study}/instances/{instance}/pixels", "P4"),
         ("/api/campaigns/{campaign_id}/studies", "P1"),
         ("/api/campaigns/{campaign_id}/export", "P1"),
         ("/second-look/{discrepancy_id}", "P1"),
@@ -98,6 +101,7 @@ def test_every_address_that_shows_a_patient_writes_an_entry(client, filled, data
 def test_who_is_shown_without_a_name_is_named_all_the_same(client, filled, data_dir, path, patient):
     """A picture, a row of a campaign and a blind question are a patient's, too."""
     Blobs(data_dir).write_picture(filled["blob"], b"a picture")
+    Blobs(data_dir).write_film(filled["blob"], compress(b"a film"))
     before = last_id()
     answer = client.get(path.format(**filled))
     assert answer.status_code == 200

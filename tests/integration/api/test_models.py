@@ -15,9 +15,10 @@ from nightdraft.cli.main import app
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.operations import alarms
+from records.reviews import signing
+from records.reviews.readers import Reader
 from records.settings import settings
-from records.states import Role
-from records.workflow import reviews
+from records.states import RejectReason, Role
 from tests.support.accounts import PASSWORD, make_account, run_sql, trail_lines
 from tests.support.discrepant_studies import CLEAR, NODULE, PNEUMOTHORAX, draft, draft_again, report
 from tests.support.discrepant_studies import work as compare_and_check
@@ -99,7 +100,7 @@ def test_a_stopped_model_is_shown_nowhere_and_all_is_back_after_the_stop(client,
 def test_a_stopped_draft_is_not_signed(client, planted):
     client.post("/api/models/bundle/stop", json=WHY)
     with unit_of_work() as session, pytest.raises(NotAllowed, match="stopped the model"):
-        reviews.sign(session, current(planted["study"]), "Dr. Roe", "Clear.", "")
+        signing.sign(session, current(planted["study"]), "Dr. Roe", "Clear.", "")
 
 
 def test_a_stop_opens_one_alarm_and_is_in_the_trail_with_who_and_why(client, planted):
@@ -144,8 +145,10 @@ def test_a_recall_lists_every_draft_with_who_signed_it(client, tmp_path):
     studies = [draft(number, (CLEAR, 0.9)) for number in (1, 2, 3)]
     draft_again(studies[0], NODULE)
     with unit_of_work() as session:
-        reviews.sign(session, current(studies[1]), "Dr. Roe", "The lungs are clear.", "")
-        reviews.reject(session, current(studies[2]), "Dr. Doe", "It is poor.")
+        signing.sign(session, current(studies[1]), "Dr. Roe", "The lungs are clear.", "")
+        signing.reject(
+            session, current(studies[2]), Reader("Dr. Doe"), "It is poor.", RejectReason.POOR_TEXT
+        )
     first = client.get("/api/models/bundle/drafts", params={"limit": 2}).json()
     rest = client.get("/api/models/bundle/drafts", params={"after": first["next"]}).json()
     listed = first["drafts"] + rest["drafts"]
@@ -206,7 +209,7 @@ def test_a_mode_is_in_force_when_another_person_consents(client, leads, setting)
     report(1)
     compare_and_check()
     with unit_of_work() as session:
-        reviews.sign(session, current(study), "Dr. Roe", PNEUMOTHORAX, "")
+        signing.sign(session, current(study), "Dr. Roe", PNEUMOTHORAX, "")
     proposed = propose(ada, "SHADOW").json()
     figures = proposed["acceptance"]
     assert (figures["drafts"], figures["signed"], figures["unchanged"]) == (1, 1, 1)

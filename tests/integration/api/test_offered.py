@@ -40,6 +40,10 @@ NOT_OFFERED = {
     ("POST", "/account/second-factor/confirm"),  # shown once a secret was offered
     ("POST", "/account/second-factor/remove"),  # shown once there is a second factor
     ("POST", "/account/sessions"),  # shown once there are others
+    # Offered once a report is signed, or while a draft is hidden (tests of the editor).
+    ("POST", "/studies/{study}/addendum"),
+    ("POST", "/studies/{study}/countersign"),
+    ("POST", "/studies/{study}/show-draft"),
     # Of programs, and of the identity provider.
     ("POST", "/auth/token"),
     ("POST", "/login/oidc/backchannel-logout"),
@@ -270,6 +274,11 @@ def test_a_session_that_has_ended_says_so_and_what_to_do(client, ids):
         ("GET", "/campaigns/live?after=1", ("GET", "/campaigns/live")),
         ("GET", "/campaigns/1#studies", ("GET", "/campaigns/{campaign_id}")),
         ("GET", "/studies/1/views/2.jpg", ("GET", "/studies/{study}/views/{instance}.jpg")),
+        (
+            "GET",
+            "/studies/1/instances/2/pixels",
+            ("GET", "/studies/{study}/instances/{instance}/pixels"),
+        ),
         ("POST", "/studies/{study}/decision", ("POST", "/studies/{study}/decision")),
     ],
 )

@@ -61,7 +61,7 @@ def test_every_route_refuses_what_it_does_not_know_and_names_what_it_knows(clien
     [
         ("/api/studies", ["after", "limit", "since", "state", "words"]),
         ("/", ["after", "seen", "state", "words"]),
-        ("/studies/{study}", ["before"]),
+        ("/studies/{study}", ["before", "renderer"]),
         ("/healthz", []),
         ("/api/docs", []),
     ],

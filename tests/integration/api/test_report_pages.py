@@ -13,8 +13,8 @@ from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
 from records.database.tables import Study
 from records.reports import finals
+from records.reviews import signing
 from records.states import Origin, ReportStatus
-from records.workflow import reviews
 from records.workflow.patients import Patient
 from tests.support.outside_reports import receive
 
@@ -172,7 +172,7 @@ def test_a_final_that_differs_from_a_signed_report_is_held_with_both_word_by_wor
     (study,) = seeder.complete(1)
     draft = seeder.draft(study, 1)
     with unit_of_work() as session:
-        reviews.sign(session, draft, "Dr. Roe", "Lungs clear.", "No disease.")
+        signing.sign(session, draft, "Dr. Roe", "Lungs clear.", "No disease.")
     report(study, findings="Lungs clear.", impression="Small disease.")
     cancelled = (
         "Cancel: withdraw the draft. The signed report stays, but is no longer trained on or used "

@@ -25,6 +25,10 @@ SEEN_BY_BOTH = {
     "/",
     "/live",
     "/studies/{study}",
+    "/studies/{study}/differences",
+    "/studies/{study}/sign",
+    "/api/studies/{uid}/working-text",
+    "/api/studies/{uid}/reviews",
     "/holds",
     "/api/studies",
     "/api/studies/{uid}",
@@ -326,6 +330,7 @@ def test_nothing_of_another_site_is_changed(walk):
     theirs = planted[THEIRS] | {"access_id": planted[THEIRS]["study"]}  # an access of nobody
     tables = ("events", "orders", "received_messages", "campaigns", "discrepancies", "holds")
     tables += ("mode_proposals",)
+    tables += ("reviews", "readings")
     before = [run_sql(f"SELECT * FROM {table} ORDER BY id") for table in tables]
     bodies = {
         "decision": {"decision": "CANCEL", "holds": [str(theirs["hold"])]},
@@ -337,6 +342,13 @@ def test_nothing_of_another_site_is_changed(walk):
         "cancel": {},
         "answer": {"verdict": "CONFIRMED"},
         "site": {"site": "north", "because": "x"},
+        "working-text": {"findings": "x", "impression": "x"},
+        "send": {"to": "SUBMITTED"},
+        "discard": {},
+        "sign": {"draft": str(theirs["study"]), "version": 0, "sha256": "0" * 64},
+        "reject": {"draft": str(theirs["study"]), "reason": "WRONG_SIDE"},
+        "addendum": {"text": "x"},
+        "countersign": {},
         "retry": {"state": "MISSING", "reason": "NOT_HERE"},
     }
     order = {
@@ -352,8 +364,9 @@ def test_nothing_of_another_site_is_changed(walk):
                 continue
             if "{digest}" in route:  # a model is of no site: whoever sees it fail stops it
                 continue
-            body = order if method == "PUT" else bodies.get(route.rpartition("/")[2])
-            answer = clients[who].request(method, fill(route, theirs), json=body)
+            body = bodies.get(route.rpartition("/")[2], order if method == "PUT" else None)
+            headers = {"if-match": f'"{theirs["study"]}-1"'}
+            answer = clients[who].request(method, fill(route, theirs), json=body, headers=headers)
             assert answer.status_code in (403, 404), (who, route, answer.text)
             tried += answer.status_code == 404
     assert tried >= 15

@@ -19,6 +19,7 @@ from records.patient_changes import (
 )
 from records.reports.receiving import receive_report
 from records.reports.report import OutsideReport
+from records.reviews import signing
 from records.states import (
     ChangeOrigin,
     HoldReason,
@@ -27,7 +28,7 @@ from records.states import (
     Origin,
     ReportStatus,
 )
-from records.workflow import holds, reviews
+from records.workflow import holds
 from records.workflow.identifiers import PatientId
 from records.workflow.patient_aliases import list_ids, resolve_id
 from records.workflow.patients import Patient
@@ -81,7 +82,7 @@ def keep_report(patient=PATIENT, accession="OLD", number="R1"):
 def sign():
     with unit_of_work() as session:
         draft_id = session.scalar(select(Draft.id).where(Draft.superseded_at.is_(None)))
-        reviews.sign(session, draft_id, "Dr. Roe", findings="Clear.", impression="Normal.")
+        signing.sign(session, draft_id, "Dr. Roe", findings="Clear.", impression="Normal.")
 
 
 def test_a_correction_changes_the_words_and_makes_no_new_draft(database):

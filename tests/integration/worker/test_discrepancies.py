@@ -13,8 +13,8 @@ from records.database.tables import Study
 from records.reports import discrepancies as rows
 from records.reports import finals, second_looks
 from records.reports.receiving import receive_report
+from records.reviews import signing
 from records.states import DiscrepancySide, DiscrepancyState, ReportStatus
-from records.workflow import reviews
 from tests.support.discrepant_studies import (
     CLEAR,
     NODULE,
@@ -201,7 +201,7 @@ def test_what_was_signed_here_of_a_later_study_counts_too():
             .values(patient_id="P1", patient_name="PHANTOM^1", study_date="20260301")
         )
         signed = session.scalars(select(Draft.id).where(Draft.study_id == study)).one()
-        reviews.sign(session, signed, "reader", "Left pneumothorax.", "Pneumothorax.")
+        signing.sign(session, signed, "reader", "Left pneumothorax.", "Pneumothorax.")
     work()
     assert found() == [("Pneumothorax", MENTIONED)]
 

@@ -30,9 +30,10 @@ from records.database.session import engine, unit_of_work
 from records.database.tables import Study
 from records.errors import NotAllowed
 from records.retention import erasure
+from records.reviews import signing
 from records.settings import settings
 from records.states import AuditAction, EndReason, HoldReason, Stage
-from records.workflow import drafts, holds, leases, requests, reviews, withdrawals
+from records.workflow import drafts, holds, leases, requests, withdrawals
 from records.workflow.identifiers import PatientId
 from tests.support import campaigns
 from tests.support.dicom_senders import send_images, start_listener
@@ -198,7 +199,7 @@ def finish(films: list[Any], mark: str) -> uuid.UUID:
     study = study_of(films)
     with unit_of_work() as session:
         (draft,) = drafts.list_by_study(session, study)
-        reviews.sign(session, draft.id, "dr.reader", f"Signed {mark}.", "Normal.")
+        signing.sign(session, draft.id, "dr.reader", f"Signed {mark}.", "Normal.")
         holds.open_hold(session, study, HoldReason.FINALS_DIFFER, f"{mark} differs")
     campaign = campaigns.create(name=f"of {study}")
     with unit_of_work() as session:

@@ -9,6 +9,7 @@ from model.reporter import NullReporter
 from records.database.draft_tables import Draft, DraftRequest
 from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
+from records.reviews.edit_distances import edit_distance
 from records.states import EndReason, RequestState, Stage, VisibleState
 from records.workflow.patients import Patient
 from tests.support.outside_reports import receive
@@ -16,7 +17,7 @@ from tests.support.stored_studies import close_studies, phantom_images, store_im
 from worker import bells, final_comparisons, sweep, tasks
 from worker.circuit_breaker import CircuitBreaker
 from worker.drafting import draft_ready
-from worker.final_comparisons import compare_finals, edit_distance
+from worker.final_comparisons import compare_finals
 from worker.preparing import prepare_ready
 
 

@@ -16,8 +16,9 @@ from records.database.draft_tables import Draft
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotAllowed
 from records.operations import alarms
+from records.reviews import signing
 from records.states import Stage
-from records.workflow import calibrations, drafts, reviews
+from records.workflow import calibrations, drafts
 from tests.support.stored_studies import close_studies, store_studies
 from worker.circuit_breaker import CircuitBreaker
 from worker.drafting import draft_ready
@@ -128,7 +129,7 @@ def test_a_calibration_is_written_once() -> None:
 
 def sign(draft: Draft, findings: str) -> None:
     with unit_of_work() as session:
-        reviews.sign(session, draft.id, reader="R. Reader", findings=findings, impression="")
+        signing.sign(session, draft.id, reader="R. Reader", findings=findings, impression="")
 
 
 def test_signed_reports_set_the_thresholds() -> None:

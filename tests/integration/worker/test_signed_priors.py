@@ -14,9 +14,10 @@ from records.blobs import Blobs
 from records.database.draft_tables import Draft, DraftRequest
 from records.database.session import unit_of_work
 from records.database.tables import Study
+from records.reviews import signing
 from records.settings import settings
 from records.states import Decision, HoldReason, ReportStatus, RequestState, Stage
-from records.workflow import holds, requests, reviews, withdrawals
+from records.workflow import holds, requests, withdrawals
 from records.workflow.patients import Patient
 from tests.support.outside_reports import receive
 from tests.support.stored_studies import close_studies, phantom_images, store_image
@@ -63,7 +64,7 @@ def current_draft(study):
 def sign(study, findings="The lungs are clear.", impression="No nodule."):
     draft_id = current_draft(study).id
     with unit_of_work() as session:
-        return reviews.sign(session, draft_id, "Dr. Roe", findings, impression)
+        return signing.sign(session, draft_id, "Dr. Roe", findings, impression)
 
 
 def request_of(study):
@@ -112,7 +113,7 @@ def test_an_unsigned_draft_and_a_rejected_one_are_never_taken(earlier):
     prepare()
     assert prior_of(later).prior_report == ""
     with unit_of_work() as session:
-        reviews.reject(session, current_draft(earlier).id, "Dr. Roe", "useless")
+        signing.reject(session, current_draft(earlier).id, "Dr. Roe", "useless")
     prepare()
     assert prior_of(later).prior_report == ""
     assert refusals(later) == []

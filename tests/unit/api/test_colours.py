@@ -14,7 +14,8 @@ TEXT_ON_GROUND = [  # 1.4.3: text of any size, 4.5 to 1
     ("link", "over"), ("red", "over"), ("red", "red-soft"), ("on-red", "red-fill"),
     ("amber-ink", "amber"), ("amber-ink", "paper"), ("green", "green-soft"), ("link", "blue-soft"),
     ("ink", "blue-soft"), ("grey-ink", "grey-soft"), ("on-bar", "bar"), ("on-button", "button"),
-    ("on-button", "button-over"), ("on-film", "film"),
+    ("on-button", "button-over"), ("on-film", "film"), ("on-screen", "screen"),
+    ("quiet-on-screen", "screen"), ("on-earlier", "earlier"), ("measure", "screen"),
 ]  # fmt: skip
 
 SIGN_ON_GROUND = [  # 1.4.11: borders of fields, signs and the focus, 3 to 1
@@ -68,3 +69,5 @@ def test_colours_are_named_in_one_place():
     rules = re.sub(r":root \{.*?\}", "", STYLE, flags=re.S)
     rules = rules.partition("/* On paper")[0]
     assert set(re.findall(r"#[0-9a-f]{3,6}\b", rules)) <= {"#fff"}  # links of the dark bar
+    viewer = (PACKAGE_DIR / "static/viewer.css").read_text()
+    assert re.findall(r"#[0-9a-f]{3,6}\b", viewer) == []

@@ -28,6 +28,7 @@ def test_every_hold_is_explained() -> None:
         assert plain <= set(first_cells(page))
 
 
-def test_it_promises_no_signature() -> None:
-    assert "There is no signature in Nightdraft yet" in MORNING
-    assert "You cannot correct, sign or reject a draft here." in MORNING
+def test_it_says_that_a_draft_is_no_report_and_where_signing_is_explained() -> None:
+    assert "**A draft is not a report.**" in MORNING
+    assert "[Read, correct and sign](sign.md)" in MORNING
+    assert "Nothing is sent to the RIS or the PACS" in MORNING

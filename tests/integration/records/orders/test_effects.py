@@ -9,6 +9,7 @@ from records.database.draft_tables import Draft, DraftRequest
 from records.database.session import unit_of_work
 from records.database.tables import Event, Hold, Study
 from records.orders.order import OrderAction, OrderText
+from records.reviews import signing
 from records.states import (
     EventKind,
     FailReason,
@@ -20,7 +21,7 @@ from records.states import (
     Stage,
     StudyState,
 )
-from records.workflow import attempts, requests, reviews
+from records.workflow import attempts, requests
 from tests.support.ordered_studies import WHY, close, complete, draft, prepare, receive
 from tests.support.registered_studies import OTHER_PATIENT, claim, new_instance, register, save
 
@@ -45,7 +46,7 @@ def current_draft():
 def sign():
     with unit_of_work() as session:
         draft_id = session.scalar(select(Draft.id).where(Draft.superseded_at.is_(None)))
-        reviews.sign(session, draft_id, "Dr. Roe", findings="Clear.", impression="Normal.")
+        signing.sign(session, draft_id, "Dr. Roe", findings="Clear.", impression="Normal.")
 
 
 def test_an_order_before_the_film_gives_text_priority_and_due_time(database):

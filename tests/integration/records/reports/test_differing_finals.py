@@ -9,6 +9,7 @@ from records.database.session import unit_of_work
 from records.database.tables import Hold, Study
 from records.errors import NotFound
 from records.reports import differing_finals, finals
+from records.reviews import latest, lookup, signing
 from records.states import (
     Decision,
     EndReason,
@@ -18,7 +19,7 @@ from records.states import (
     RequestState,
     Stage,
 )
-from records.workflow import leases, requests, reviews, withdrawals
+from records.workflow import leases, requests, withdrawals
 from tests.support.outside_reports import receive
 from tests.support.registered_studies import (
     OTHER_PATIENT,
@@ -179,7 +180,7 @@ def test_finals_that_were_here_before_the_study_are_asked_about_once(database, s
 def sign(study_id):
     with unit_of_work() as session:
         draft_id = withdrawals.current_draft(session, study_id)
-        reviews.sign(session, draft_id, "a reader", "Clear.", "Normal.", consent=True)
+        signing.sign(session, draft_id, "a reader", "Clear.", "Normal.", consent=True)
 
 
 STATES = {
@@ -233,9 +234,9 @@ def test_cancelling_does_what_its_words_say(database, setting, state):
     assert request() == (RequestState.CANCELLED, EndReason.DECIDED)
     assert not has_current_draft(study_id)
     with unit_of_work() as session:
-        signed = reviews.find_signed(session, study_id)
+        signed = lookup.find_signed(session, study_id)
         assert (signed is not None) == (state == "signed")
-        assert not reviews.latest_reviews(session, consented=True).reviews
+        assert not latest.latest_reviews(session, consented=True).reviews
         drafts = session.scalars(select(Draft.superseded_at)).all()
     assert None not in drafts
     # It stays so where the finals are cancelled, until a person thinks again.

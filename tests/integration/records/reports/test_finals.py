@@ -6,12 +6,22 @@ import pytest
 from sqlalchemy import select
 
 from records.database.draft_tables import Draft, DraftRequest, LiveLease
-from records.database.report_tables import FinalComparison
+from records.database.report_tables import FinalComparison, ReceivedReport
+from records.database.review_tables import Review
 from records.database.session import unit_of_work
 from records.database.tables import Event, Hold
 from records.reports import finals, reading
-from records.states import EndReason, EventKind, HoldReason, ReportStatus, RequestState, Stage
-from records.workflow import drafts, leases, requests, reviews
+from records.reviews import signing
+from records.states import (
+    EndReason,
+    EventKind,
+    HoldReason,
+    ReportStatus,
+    RequestState,
+    ReviewDecision,
+    Stage,
+)
+from records.workflow import drafts, leases, requests
 from tests.support.outside_reports import receive
 from tests.support.registered_studies import (
     OTHER_PATIENT,
@@ -92,6 +102,10 @@ def test_a_final_after_the_draft_makes_it_an_older_one_and_keeps_the_distance(da
     withdrawn = [row for row in read(Event.kind, Event.detail) if row[0] == EventKind.WITHDRAWN]
     assert withdrawn == [(EventKind.WITHDRAWN, "a final report came by HL7")]
     assert compared() == ["No disease."]
+    # A review of the draft says which report ended it.
+    ((decision, report_id),) = read(Review.decision, Review.report_id)
+    assert decision == ReviewDecision.SIGNED_ELSEWHERE
+    assert [report_id] == read(ReceivedReport.id)
     # A correction takes its place, and is compared with the same draft, once.
     for _ in range(2):
         send(status=ReportStatus.CORRECTED, impression="Effusion.")
@@ -169,7 +183,7 @@ def test_a_final_that_differs_from_what_was_signed_here_asks_a_person(database, 
     complete(new_instance())
     (draft_id,) = draft_all()
     with unit_of_work() as session:
-        reviews.sign(session, draft_id, "a reader", "The lungs are clear.", "Normal.")
+        signing.sign(session, draft_id, "a reader", "The lungs are clear.", "Normal.")
     send(**changed)
     assert read(Hold.reason, Hold.detail) == (
         [(HoldReason.FINALS_DIFFER, "a final report by HL7 from RIS|HOSPITAL")] if differs else []

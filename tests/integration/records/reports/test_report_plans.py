@@ -15,6 +15,7 @@ from records.database.tables import Study
 from records.reports import (
     addenda,
     differing_finals,
+    earlier_studies,
     finals,
     listing,
     prior_reports,
@@ -23,8 +24,9 @@ from records.reports import (
 )
 from records.reports.listing import ReportFilter
 from records.reports.receiving import receive_report
+from records.reviews import lookup
 from records.states import WARNING, Origin, ReportStatus
-from records.workflow import later_studies, reviews, site_scope, sites, study_lookup
+from records.workflow import later_studies, site_scope, sites, study_lookup
 from records.workflow.identifiers import PatientId, patient_ids
 from records.workflow.patients import Patient
 from tests.support.outside_reports import new_report
@@ -101,7 +103,7 @@ def test_every_question_reads_an_index(many_reports, setting):
             lambda: finals.claim_comparison(session),
             lambda: finals.end_if_reported(session, study),
             lambda: finals._asked_since(session, study, report),
-            lambda: reviews.find_signed(session, study.id),
+            lambda: lookup.find_signed(session, study.id),
             lambda: differing_finals.list_differing(session, study),
             lambda: finals.note_comparisons_of_draft(session, study.id),
             lambda: session.scalar(
@@ -113,10 +115,11 @@ def test_every_question_reads_an_index(many_reports, setting):
             lambda: study_lookup.find_study_ids(session, ["A7", "a8"], ["2.25.1", ""]),
             lambda: study_lookup.find_studies_of_patient(session, [PatientId("p7")]),
             lambda: later_studies.apply_prior_report(session, patient_ids(report), (), ""),
-            lambda: reviews.list_signed_studies(session, [study.id]),
+            lambda: lookup.list_signed_studies(session, [study.id]),
             lambda: addenda.find_parent(session, "d2", {"addendum_to": "d1"}),
             lambda: addenda.take_waiting(session, "d1", {}),
             lambda: signed_reports.list_signed_reports(session, study),
+            lambda: earlier_studies.list_earlier_studies(session, study.id, 3),
         )
         assert [number for number, ask in enumerate(asked) if whole_tables(ask)] == []
 

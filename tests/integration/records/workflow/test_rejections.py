@@ -7,6 +7,7 @@ import pytest
 from records import hold_decisions
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
+from records.reviews import signing
 from records.states import (
     Decision,
     EventKind,
@@ -20,7 +21,6 @@ from records.workflow import (
     events,
     holds,
     rejections,
-    reviews,
     studies,
     withdrawals,
     worklist,
@@ -257,7 +257,7 @@ def test_a_signed_report_is_not_touched_and_a_person_is_asked():
     (study_id,) = complete(film())
     (draft,) = draft_all()
     with unit_of_work() as session:
-        reviews.sign(session, draft, "Dr. Roe", "clear.", "normal.")
+        signing.sign(session, draft, "Dr. Roe", "clear.", "normal.")
     register(new_note(FILM))
     row = row_of(study_id)
     assert (row.draft_id, row.revision) == (draft, 1)

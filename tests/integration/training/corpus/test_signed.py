@@ -15,8 +15,9 @@ from model.manifest import Preprocessing
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import CorpusError
+from records.reviews import consents, signing
 from records.states import HoldReason, ReportStatus, Stage
-from records.workflow import drafts, holds, leases, requests, reviews
+from records.workflow import drafts, holds, leases, requests
 from records.workflow.studies import Patient
 from tests.support.outside_reports import receive
 from tests.support.registered_studies import claim, complete, new_draft, new_instance
@@ -91,7 +92,7 @@ def sign(
     study: StoredStudy, findings: str = "Clear.", impression: str = "Normal.", consent: bool = True
 ) -> UUID:
     with unit_of_work() as session:
-        return reviews.sign(session, study.draft_id, "Dr. Reader", findings, impression, consent)
+        return signing.sign(session, study.draft_id, "Dr. Reader", findings, impression, consent)
 
 
 def read(split: str = "", **reading: object) -> list[Example | ExcludedStudy]:
@@ -169,7 +170,7 @@ def test_what_is_left_out_says_why(store_study: Callable[..., StoredStudy]) -> N
     sign(store_study("1.1"), consent=False)
     rejected = store_study("1.2")
     with unit_of_work() as session:
-        reviews.reject(session, rejected.draft_id, "R", "of another patient")
+        signing.reject(session, rejected.draft_id, "R", "of another patient")
     missing = store_study("1.3")
     sign(missing)
     missing.image.unlink()
@@ -288,7 +289,7 @@ def test_consent_that_is_withdrawn_counts_at_once(store_study: Callable[..., Sto
     review_id = sign(store_study())
     assert sum(len(read(split)) for split in ("train", "test")) == 1
     with unit_of_work() as session:
-        reviews.set_consent(session, review_id, False, "R")
+        consents.set_consent(session, review_id, False, "R")
     assert sum(len(read(split)) for split in ("train", "test")) == 0
     assert reasons() == [signed.NO_CONSENT]
 
@@ -372,7 +373,7 @@ def test_what_was_signed_here_stands_before_a_final_from_elsewhere(
 ) -> None:
     study = store_study()
     with unit_of_work() as session:
-        reviews.sign(session, study.draft_id, "Dr. X", "Clear.", "Normal.", consent=True)
+        signing.sign(session, study.draft_id, "Dr. X", "Clear.", "Normal.", consent=True)
     receive(patient=PATIENT, accession_numbers=("A0981723",), consent=True, text="Clear. Normal.")
     examples = list(SignedReports().read())
     assert len(examples) == 1

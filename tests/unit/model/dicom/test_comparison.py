@@ -193,6 +193,14 @@ NOT_COMPARED = {
     "SpecificCharacterSet",  # values are compared as they are decoded
     "InstanceCreationDate",  # of the encoding; read only where no examination's date is given
     "DateOfSecondaryCapture",  # the same
+    # The viewer shows these, and nothing is drafted from them.
+    "ImagerPixelSpacing",
+    "LUTExplanation",
+    "NominalScannedPixelSpacing",
+    "PixelAspectRatio",
+    "PixelSpacing",
+    "PixelSpacingCalibrationType",
+    "WindowCenterWidthExplanation",
     "PlanarConfiguration",  # a decoder changes it with the pixels
     "PixelData",  # compared apart
     "TransferSyntaxUID",

@@ -21,8 +21,9 @@ from records.states import SiteRule
 def test_every_folder_of_the_blobs_has_a_rule(tmp_path):
     blobs = Blobs(tmp_path)
     blobs.make_folders()
-    picture = blobs.root / "pictures"  # it is made when the first picture is kept
-    folders = {f"blobs/{path.name}" for path in [*blobs.root.iterdir(), picture]}
+    # These are made when the first picture or film is kept.
+    made = [blobs.root / name for name in ("pictures", "films")]
+    folders = {f"blobs/{path.name}" for path in [*blobs.root.iterdir(), *made]}
     assert folders == {rule.place for rule in RULES if rule.place.startswith("blobs/")}
 
 

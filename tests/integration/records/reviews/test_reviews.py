@@ -9,8 +9,9 @@ from sqlalchemy import text
 from records import hold_decisions
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotAllowed, NotFound
+from records.reviews import consents, latest, lookup, signing
 from records.states import WARNING, Decision, EventKind, HoldReason, ReviewDecision, Stage
-from records.workflow import drafts, events, holds, reviews
+from records.workflow import drafts, events, holds
 from tests.support.registered_studies import claim, complete, draft_all, new_instance, prepare, save
 from tests.support.waiting import eventually
 
@@ -29,27 +30,27 @@ def draft_id(study_id):
 
 def sign(draft_id, findings="The lungs are clear.", impression="Normal.", **more):
     with unit_of_work() as session:
-        return reviews.sign(session, draft_id, "Dr. Reader", findings, impression, **more)
+        return signing.sign(session, draft_id, "Dr. Reader", findings, impression, **more)
 
 
 def reject(draft_id, note="wrong side"):
     with unit_of_work() as session:
-        return reviews.reject(session, draft_id, "Dr. Reader", note)
+        return signing.reject(session, draft_id, "Dr. Reader", note)
 
 
 def set_consent(review_id, consent, by="Dr. Reader"):
     with unit_of_work() as session:
-        reviews.set_consent(session, review_id, consent, by)
+        consents.set_consent(session, review_id, consent, by)
 
 
 def of(study_id):
     with unit_of_work() as session:
-        return reviews.list_by_study(session, study_id)
+        return lookup.list_by_study(session, study_id)
 
 
-def latest(**options):
+def latest_of(**options):
     with unit_of_work() as session:
-        return reviews.latest_reviews(session, **options).reviews
+        return latest.latest_reviews(session, **options).reviews
 
 
 def event_lines(study_id):
@@ -119,7 +120,7 @@ def test_what_cannot_be_signed_is_refused(
     study_id, draft_id, reader, findings, impression, message
 ):
     with pytest.raises(NotAllowed, match=message), unit_of_work() as session:
-        reviews.sign(session, draft_id, reader, findings, impression)
+        signing.sign(session, draft_id, reader, findings, impression)
     assert of(study_id) == []
 
 
@@ -171,7 +172,7 @@ def test_of_two_readers_who_sign_at_once_one_is_refused(study_id, draft_id):
             refused.append(str(error))
 
     with unit_of_work() as session:
-        reviews.sign(session, draft_id, "R", "the first", "")
+        signing.sign(session, draft_id, "R", "the first", "")
         second_reader = threading.Thread(target=second)
         second_reader.start()
         eventually(a_transaction_waits)
@@ -256,11 +257,11 @@ def test_consent_is_the_readers_word_else_the_sites(
 
 def test_consent_can_be_withdrawn_and_given(study_id, draft_id):
     review_id = sign(draft_id, consent=True)
-    assert [review.study_id for review in latest(consented=True)] == [study_id]
+    assert [review.study_id for review in latest_of(consented=True)] == [study_id]
     set_consent(review_id, False)
-    assert latest(consented=True) == []
+    assert latest_of(consented=True) == []
     set_consent(review_id, True)
-    assert [review.study_id for review in latest(consented=True)] == [study_id]
+    assert [review.study_id for review in latest_of(consented=True)] == [study_id]
     with pytest.raises(NotAllowed, match="by whom"):
         set_consent(review_id, False, by="")
 
@@ -269,8 +270,8 @@ def test_a_rejection_is_not_trained_on(study_id, draft_id):
     review_id = reject(draft_id)
     with pytest.raises(NotAllowed, match="no report"):
         set_consent(review_id, True)
-    assert latest(consented=True) == []
-    (review,) = latest()
+    assert latest_of(consented=True) == []
+    (review,) = latest_of()
     assert (review.study_id, review.decision) == (study_id, ReviewDecision.REJECTED)
 
 
@@ -278,24 +279,24 @@ def test_only_the_latest_signed_report_of_a_study_counts(study_id, draft_id):
     sign(draft_id, findings="as it was", consent=True)
     newer = draft_again()
     reject(newer)
-    assert [review.findings for review in latest(consented=True)] == ["as it was"]
+    assert [review.findings for review in latest_of(consented=True)] == ["as it was"]
     review_id = sign(newer, findings="as it is", consent=False)
-    assert latest(consented=True) == [], "a report that was corrected is not trained on"
+    assert latest_of(consented=True) == [], "a report that was corrected is not trained on"
     set_consent(review_id, True)
-    assert [review.findings for review in latest(consented=True)] == ["as it is"]
-    assert [review.findings for review in latest()] == ["as it is"]
+    assert [review.findings for review in latest_of(consented=True)] == ["as it is"]
+    assert [review.findings for review in latest_of()] == ["as it is"]
 
 
 def test_a_question_about_the_study_keeps_it_out_until_it_is_decided(study_id, draft_id):
     sign(draft_id, consent=True)
     request_redraft(study_id)
-    assert latest(consented=True) == []
-    assert [review.held for review in latest()] == [True]
+    assert latest_of(consented=True) == []
+    assert [review.held for review in latest_of()] == [True]
     decide(study_id, Decision.PROCEED)
-    assert [review.held for review in latest(consented=True)] == [False]
+    assert [review.held for review in latest_of(consented=True)] == [False]
     request_redraft(study_id)
     decide(study_id, Decision.CANCEL)
-    assert latest(consented=True) == []
+    assert latest_of(consented=True) == []
 
 
 def test_a_signed_report_has_the_images_that_its_draft_was_made_from(study_id):
@@ -307,7 +308,7 @@ def test_a_signed_report_has_the_images_that_its_draft_was_made_from(study_id):
         {"sop_instance_uid": "9.9", "position": "lateral", "why": ""},
     ]
     sign(save(lease, views=views))
-    (review,) = latest()
+    (review,) = latest_of()
     present_image, deleted_image = review.images
     assert (present_image.position, present_image.blob.startswith("instances/")) == (
         "frontal",
@@ -326,17 +327,17 @@ def test_pages_follow_each_other_in_one_order():
     complete(*(new_instance(f"1.2.{number}") for number in range(7)))
     for draft_id in draft_all():
         sign(draft_id, consent=True)
-    all_studies = [review.study_id for review in latest(consented=True)]
+    all_studies = [review.study_id for review in latest_of(consented=True)]
     assert all_studies == sorted(all_studies)
     assert len(all_studies) == 7
     with unit_of_work() as session:
         for study_id in all_studies[:4]:
-            signed = reviews.find_signed(session, study_id)
-            reviews.set_consent(session, signed.id, consent=False, by="Dr. Reader")
+            signed = lookup.find_signed(session, study_id)
+            consents.set_consent(session, signed.id, consent=False, by="Dr. Reader")
     pages, after = [], None
     with unit_of_work() as session:
         while True:
-            page = reviews.latest_reviews(session, after, 3, consented=True)
+            page = latest.latest_reviews(session, after, 3, consented=True)
             pages.append([review.study_id for review in page.reviews])
             after = page.next_after
             if after is None:

@@ -1,13 +1,9 @@
-"""Reviews: a reader signs a draft, as corrected, or rejects it.
-
-A draft stays what it is, unreviewed text of a model. The report that a reader signed is a row of
-its own, written once; only the consent to train on it can change.
-"""
+"""The review of each study that counts, with its draft and images: what a corpus is made of."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 from records.database.draft_tables import Draft, DraftRequest
 from records.database.review_tables import Review
 from records.database.tables import Hold, Instance, Study
-from records.errors import NotAllowed, NotFound
-from records.settings import settings
-from records.states import WARNING, Decision, EventKind, InstanceState, ReviewDecision
-from records.workflow import events, later_studies, showing
-from records.workflow.identifiers import PatientId
+from records.states import Decision, InstanceState, ReviewDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +83,8 @@ class ReviewPage:
     next_after: uuid.UUID | None
 
 
-SIGNED_EARLIER = "a report of an earlier study was signed"
-"""Why later studies of the patient are prepared again."""
+_OF_DRAFTS = (ReviewDecision.SIGNED, ReviewDecision.REJECTED)
+"""Reviews that say something of a draft; what follows a signature changes no signed text."""
 
 _PROVENANCE = DraftRequest.provenance
 
@@ -114,132 +106,6 @@ READ_FROM_DRAFT = (
 WITH_PROVENANCE = (DraftRequest.id == Draft.request_id) & (
     DraftRequest.inputs_digest == Draft.inputs_digest
 )
-
-
-def sign(
-    session: Session,
-    draft_id: uuid.UUID,
-    reader: str,
-    findings: str,
-    impression: str,
-    consent: bool | None = None,
-) -> uuid.UUID:
-    """Store the report that a reader made of a draft and signed.
-
-    It is a prior report of the patient's later studies, which are prepared again with it.
-
-    Args:
-        session: the caller's transaction.
-        draft_id: the draft that was read.
-        reader: who signs.
-        findings: the findings as signed.
-        impression: the impression as signed.
-        consent: whether the report may be trained on; None takes NIGHTDRAFT_TRAINING_CONSENT.
-
-    Returns:
-        The review's id.
-
-    Raises:
-        NotFound: no such draft.
-        NotAllowed: no reader, no text, the draft's warning in the text, a draft that is superseded
-            or signed already, or a study that waits for a person to decide.
-    """
-    if not (findings + impression).strip():
-        raise NotAllowed("a report without text cannot be signed: write findings or an impression")
-    if WARNING in findings or WARNING in impression:
-        raise NotAllowed("a signed report is no draft any more: take the warning line out of it")
-    draft = _reviewable(session, draft_id, reader)
-    if draft.superseded_at is not None:
-        raise NotAllowed("a newer draft stands in this one's place: review that one")
-    if session.scalar(
-        select(exists().where(Hold.study_id == draft.study_id, Hold.decision.is_(None)))
-    ):
-        raise NotAllowed("a person must decide about this study before its report can be signed")
-    review_id = _keep(
-        session,
-        draft,
-        ReviewDecision.SIGNED,
-        reader,
-        findings=findings,
-        impression=impression,
-        training_consent=settings().training_consent if consent is None else consent,
-    )
-    study = session.get_one(Study, draft.study_id)
-    ids = [PatientId(study.patient_id, study.patient_id_issuer)]
-    later_studies.apply_prior_report(session, ids, [study.id], SIGNED_EARLIER)
-    return review_id
-
-
-def reject(session: Session, draft_id: uuid.UUID, reader: str, note: str) -> uuid.UUID:
-    """Record that a reader rejected a draft, and why.
-
-    A draft that is superseded or held can be rejected too, for that makes no report of it.
-
-    Returns:
-        The review's id.
-
-    Raises:
-        NotFound: no such draft.
-        NotAllowed: no reader, no reason, or a draft that is signed already.
-    """
-    if not note.strip():
-        raise NotAllowed("a draft is rejected for a reason: say it")
-    draft = _reviewable(session, draft_id, reader)
-    return _keep(session, draft, ReviewDecision.REJECTED, reader, note=note)
-
-
-def set_consent(session: Session, review_id: uuid.UUID, consent: bool, by: str) -> None:
-    """Change whether a signed report may be trained on; what was trained before is not undone.
-
-    Raises:
-        NotFound: no such review.
-        NotAllowed: `by` is blank, or the review is a rejection.
-    """
-    if not by.strip():
-        raise NotAllowed("consent is given or withdrawn by somebody: say by whom")
-    review = session.get(Review, review_id, with_for_update=True, populate_existing=True)
-    if review is None:
-        raise NotFound("no review has that id")
-    if review.decision != ReviewDecision.SIGNED:
-        raise NotAllowed("a rejected draft has no report that could be trained on")
-    if review.training_consent != consent:
-        review.training_consent = consent
-        session.flush()
-        change = "given" if consent else "withdrawn"
-        events.append_event(
-            session, review.study_id, EventKind.CONSENT, f"to train: {change} by {by}"
-        )
-
-
-def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Review]:
-    """The study's reviews, newest first."""
-    return session.scalars(
-        select(Review)
-        .where(Review.study_id == study_id)
-        .order_by(Review.decided_at.desc(), Review.id.desc())
-    ).all()
-
-
-def find_signed(session: Session, study_id: uuid.UUID) -> Review | None:
-    """The study's latest signed report; None where there is none."""
-    return session.scalar(
-        select(Review)
-        .where(Review.study_id == study_id, Review.decision == ReviewDecision.SIGNED)
-        .order_by(Review.decided_at.desc(), Review.id.desc())
-        .limit(1)
-    )
-
-
-def list_signed_studies(session: Session, study_ids: Collection[uuid.UUID]) -> Sequence[Study]:
-    """Those of these studies of which a report is signed."""
-    if not study_ids:
-        return []
-    is_signed = exists().where(
-        Review.study_id == Study.id, Review.decision == ReviewDecision.SIGNED
-    )
-    return session.scalars(
-        select(Study).where(Study.id.in_(study_ids), is_signed).order_by(Study.id)
-    ).all()
 
 
 def latest_reviews(
@@ -264,7 +130,7 @@ def latest_reviews(
     studies = list_distinct_studies(session, Review.study_id, after, limit)
     latest = (
         select(Review)
-        .where(Review.study_id.in_(studies.ids))
+        .where(Review.study_id.in_(studies.ids), Review.decision.in_(_OF_DRAFTS))
         .ext(distinct_on(Review.study_id))
         .order_by(
             Review.study_id,
@@ -326,40 +192,6 @@ def read_page(session: Session, query: Select[Any], studies: StudyIds) -> Review
     rows = [dict(row) for row in session.execute(query).mappings()]
     images = _kept_images(session, [row["study_id"] for row in rows])
     return ReviewPage([_to_latest_review(row, images) for row in rows], studies.next_after)
-
-
-def _reviewable(session: Session, draft_id: uuid.UUID, reader: str) -> Draft:
-    """The draft, not signed yet; its study is locked, so that no newer draft replaces it now."""
-    if not reader.strip():
-        raise NotAllowed("a draft is reviewed by somebody: say who the reader is")
-    study_id = session.scalar(select(Draft.study_id).where(Draft.id == draft_id))
-    if study_id is None:
-        raise NotFound("no draft has that id")
-    showing.refuse_withheld(session, draft_id)
-    # Lock the study first, as filing an image of it and deciding a hold do.
-    session.get(Study, study_id, with_for_update={"key_share": True}, populate_existing=True)
-    draft = session.get_one(Draft, draft_id, with_for_update={"read": True}, populate_existing=True)
-    if session.scalar(
-        select(
-            exists().where(Review.draft_id == draft_id, Review.decision == ReviewDecision.SIGNED)
-        )
-    ):
-        raise NotAllowed("this draft is signed already: a report is signed once")
-    return draft
-
-
-def _keep(
-    session: Session, draft: Draft, decision: ReviewDecision, reader: str, **columns: object
-) -> uuid.UUID:
-    review = Review(
-        study_id=draft.study_id, draft_id=draft.id, decision=decision, reader=reader, **columns
-    )
-    session.add(review)
-    session.flush()
-    # The event holds neither the text nor the reason, for either may name the patient.
-    kind = EventKind[decision.name]
-    events.append_event(session, draft.study_id, kind, f"by {reader}", draft.request_id)
-    return review.id
 
 
 def _kept_images(

@@ -1,0 +1,179 @@
+"""The forms of the editor on the study page, and the page that signs.
+
+static/editor.js saves while somebody types. Without it everything works too: each form carries the
+version of the text that it shows.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Literal
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel
+
+from api.forms import FormFields, validate_form
+from api.readers import account_id, reader_of, require_recent_login, require_shown
+from api.rendering import render
+from api.reviews.editor import differences, load_editor
+from api.reviews.routes import current_draft, draft_of, report_of
+from api.reviews.schemas import (
+    AddendumRequest,
+    CountersignRequest,
+    Note,
+    RejectRequest,
+    SectionText,
+    SignRequest,
+    Version,
+)
+from api.schemas import Decider
+from api.studies import load_study
+from records.database.session import unit_of_work
+from records.reviews import readings, signing, working_texts
+from records.reviews.working_texts import StaleText
+from records.states import TextState
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+
+class _TextForm(BaseModel):
+    """The form of the editor; `then` is the button that was pressed."""
+
+    draft: uuid.UUID
+    version: Version
+    findings: SectionText
+    impression: SectionText
+    note: Note = ""
+    by: Decider = ""
+    then: Literal["save", "sign", "submit", "second", "discard"] = "save"
+
+
+@router.post("/studies/{study}/text")
+def post_text(study: uuid.UUID, fields: FormFields) -> Response:
+    """Save what was written, and go on as the button says."""
+    form = validate_form(_TextForm, dict(fields))
+    reader = reader_of(form.by)
+    try:
+        with unit_of_work() as session:
+            draft = draft_of(session, str(study), form.draft)
+            require_shown(session, draft)
+            if form.then == "discard":
+                working_texts.discard(session, draft.id, form.version, reader)
+            else:
+                text = working_texts.save(
+                    session, draft.id, form.version, form.findings, form.impression, reader
+                )
+                to = {"submit": TextState.SUBMITTED, "second": TextState.SECOND_READER}
+                if form.then in to:
+                    working_texts.send_on(
+                        session, draft.id, text.version, to[form.then], reader, form.note
+                    )
+    except StaleText as error:
+        page = render("conflict.html", study=study, mine=form, theirs=error.current)
+        return HTMLResponse(page, 409)
+    return _redirect_to(study, "/sign" if form.then == "sign" else "#editor")
+
+
+@router.post("/studies/{study}/show-draft")
+def post_show_draft(study: uuid.UUID) -> Response:
+    """Show the draft to who has read the films first."""
+    with unit_of_work() as session:
+        draft = current_draft(session, str(study))
+        account = account_id()
+        if account is not None:
+            readings.show_draft(session, draft, account)
+    return _redirect_to(study, "#editor")
+
+
+@router.get("/studies/{study}/differences")
+def show_differences(study: uuid.UUID) -> str:
+    """The words of the draft and of the text in work, in one sequence."""
+    with unit_of_work() as session:
+        draft = current_draft(session, str(study))
+        require_shown(session, draft)
+        text = working_texts.read(session, draft)
+        return render(
+            "differences.html", differences=differences(draft, text.findings, text.impression)
+        )
+
+
+@router.get("/studies/{study}/sign")
+def show_signing(study: uuid.UUID) -> Response:
+    """Exactly what would be signed, and the one question."""
+    with unit_of_work() as session:
+        record = load_study(session, str(study))
+        draft = current_draft(session, str(study))
+        require_shown(session, draft)
+        require_recent_login(session, f"/studies/{study}/sign")
+        editor = load_editor(session, record.row.id, draft, record.drafts)
+        if editor.report is not None:
+            return _redirect_to(study)
+        return HTMLResponse(
+            render("sign.html", row=record.row, draft=draft, editor=editor, record=record)
+        )
+
+
+@router.post("/studies/{study}/sign")
+def post_signature(study: uuid.UUID, fields: FormFields) -> Response:
+    """Sign what the page showed; another text that came meanwhile is shown first."""
+    form = validate_form(SignRequest, dict(fields))
+    try:
+        with unit_of_work() as session:
+            draft = draft_of(session, str(study), form.draft)
+            require_shown(session, draft)
+            require_recent_login(session, f"/studies/{study}/sign")
+            signing.sign_text(session, draft.id, form.version, form.sha256, reader_of(form.by))
+    except StaleText as error:
+        page = render("conflict.html", study=study, mine=None, theirs=error.current)
+        return HTMLResponse(page, 409)
+    return _redirect_to(study, "#editor")
+
+
+@router.post("/studies/{study}/reject")
+def post_rejection(study: uuid.UUID, fields: FormFields) -> Response:
+    """Reject the draft that the page shows."""
+    form = validate_form(RejectRequest, dict(fields))
+    with unit_of_work() as session:
+        draft = draft_of(session, str(study), form.draft)
+        require_shown(session, draft)
+        signing.reject(session, draft.id, reader_of(form.by), form.note, form.reason)
+    return _redirect_to(study, "#editor")
+
+
+class _AddendumForm(AddendumRequest):
+    """The form of an addendum; it names the report."""
+
+    report: uuid.UUID
+
+
+class _CountersignForm(CountersignRequest):
+    """The form of a countersignature; it names the report."""
+
+    report: uuid.UUID
+
+
+@router.post("/studies/{study}/addendum")
+def post_addendum(study: uuid.UUID, fields: FormFields) -> Response:
+    """Add something to the signed report."""
+    form = validate_form(_AddendumForm, dict(fields))
+    with unit_of_work() as session:
+        report = report_of(session, str(study), form.report)
+        require_recent_login(session, f"/studies/{study}")
+        signing.add_addendum(session, report.id, form.text, reader_of(form.by))
+    return _redirect_to(study, "#editor")
+
+
+@router.post("/studies/{study}/countersign")
+def post_countersignature(study: uuid.UUID, fields: FormFields) -> Response:
+    """Sign the report that somebody else has signed, too."""
+    form = validate_form(_CountersignForm, dict(fields))
+    with unit_of_work() as session:
+        report = report_of(session, str(study), form.report)
+        require_recent_login(session, f"/studies/{study}")
+        signing.countersign(session, report.id, reader_of(form.by))
+    return _redirect_to(study, "#editor")
+
+
+def _redirect_to(study: uuid.UUID, place: str = "") -> Response:
+    return RedirectResponse(f"/studies/{study}{place}", status_code=303)

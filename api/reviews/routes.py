@@ -1,0 +1,270 @@
+"""REST for working texts and reviews.
+
+A save names the text that it was made from (If-Match, RFC 9110, section 13.1.1). Whatever is sent
+a second time, because its answer was lost, changes nothing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request
+from fastapi.responses import JSONResponse, Response
+from sqlalchemy.orm import Session
+
+from api.access.freshness import PasswordNeeded
+from api.problems import PROBLEM_RESPONSES, problem_response, problem_responses
+from api.readers import account_id, reader_of, require_recent_login, require_shown
+from api.reviews.schemas import (
+    AddendumRequest,
+    CountersignRequest,
+    DiscardRequest,
+    RejectRequest,
+    Review,
+    ReviewList,
+    SendRequest,
+    SignRequest,
+    TextRequest,
+    WorkingText,
+)
+from api.schemas import StudyUid
+from records.database.draft_tables import Draft
+from records.database.review_tables import Review as ReviewRow
+from records.database.session import unit_of_work
+from records.errors import NotFound
+from records.reviews import lookup, readings, signing, working_texts
+from records.reviews.working_texts import StaleText, Text
+from records.states import Purpose
+from records.workflow import drafts, studies
+
+router = APIRouter(prefix="/api/studies/{uid}", tags=["reviews"])
+
+IfMatch = Annotated[
+    str,
+    Header(
+        alias="If-Match",
+        max_length=100,
+        description="The ETag of the text that the change was made from.",
+    ),
+]
+
+WHAT_TO_DO = "Compare both texts, and send yours again with the ETag of the newer one."
+
+_ETAG = {
+    "ETag": {"description": "What names exactly this text.", "schema": {"type": "string"}},
+}
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"headers": _ETAG}}
+_BODY = (400, 403, 404, 409, 411, 413)
+_CHANGES = problem_responses(*_BODY) | {s: PROBLEM_RESPONSES[s] for s in (412, 428)} | _TEXT
+_WRITTEN = problem_responses(*_BODY)
+
+
+@router.get("/working-text", responses=problem_responses(404, 409) | _TEXT)
+def read_working_text(uid: StudyUid, response: Response) -> WorkingText:
+    """The text in work on the study's current draft; the draft's own where nobody has written."""
+    with unit_of_work() as session:
+        draft = current_draft(session, uid)
+        require_shown(session, draft)
+        text = working_texts.read(session, draft)
+    response.headers["etag"] = text.etag
+    return WorkingText.from_text(text)
+
+
+@router.put("/working-text", responses=_CHANGES, response_model=WorkingText)
+def save_working_text(
+    request: Request, uid: StudyUid, body: TextRequest, if_match: IfMatch = ""
+) -> Response:
+    """Save what a reader wrote; 412 with the present text where somebody else saved meanwhile."""
+
+    def save(session: Session, draft: Draft, version: int) -> Text:
+        return working_texts.save(
+            session, draft.id, version, body.findings, body.impression, reader_of(body.by)
+        )
+
+    return _change(request, uid, if_match, save)
+
+
+@router.post("/working-text/send", responses=_CHANGES, response_model=WorkingText)
+def send_working_text(
+    request: Request, uid: StudyUid, body: SendRequest, if_match: IfMatch = ""
+) -> Response:
+    """Submit the text to who may sign it, or send it to a second reader."""
+
+    def send(session: Session, draft: Draft, version: int) -> Text:
+        return working_texts.send_on(
+            session, draft.id, version, body.to, reader_of(body.by), body.note
+        )
+
+    return _change(request, uid, if_match, send)
+
+
+@router.post("/working-text/discard", responses=_CHANGES, response_model=WorkingText)
+def discard_working_text(
+    request: Request, uid: StudyUid, body: DiscardRequest, if_match: IfMatch = ""
+) -> Response:
+    """Give up what was written, and begin again with the draft."""
+
+    def discard(session: Session, draft: Draft, version: int) -> Text:
+        return working_texts.discard(session, draft.id, version, reader_of(body.by))
+
+    return _change(request, uid, if_match, discard)
+
+
+@router.get("/reviews", responses=problem_responses(404))
+def list_reviews(uid: StudyUid) -> ReviewList:
+    """What readers signed, rejected and added, newest first."""
+    with unit_of_work() as session:
+        study = studies.get_by_uid(session, uid)
+        return ReviewList(
+            reviews=[Review.from_row(row) for row in lookup.list_by_study(session, study.id)]
+        )
+
+
+@router.post("/reviews/show-draft", responses=problem_responses(403, 404, 409))
+def show_draft(uid: StudyUid) -> WorkingText:
+    """Show the draft, for the films were read. Only who reads first has to ask for it."""
+    with unit_of_work() as session:
+        draft = current_draft(session, uid)
+        account = account_id()
+        if account is not None:
+            readings.show_draft(session, draft, account)
+        return WorkingText.from_text(working_texts.read(session, draft))
+
+
+@router.post("/reviews/sign", responses=_WRITTEN, response_model=Review)
+def sign_report(request: Request, uid: StudyUid, body: SignRequest) -> Response:
+    """Sign exactly the text that was shown; 409 with the present one where it is another."""
+    try:
+        with unit_of_work() as session:
+            draft = draft_of(session, uid, body.draft)
+            require_shown(session, draft)
+            require_recent_login(session, f"/studies/{draft.study_id}/sign")
+            review_id = signing.sign_text(
+                session, draft.id, body.version, body.sha256, reader_of(body.by), body.consent
+            )
+            return _answer(Review.from_row(session.get_one(ReviewRow, review_id)))
+    except StaleText as error:
+        return _stale(request, 409, error)
+    except PasswordNeeded:
+        return problem_response(
+            request,
+            403,
+            "A signature needs password and code again",
+            "Open /again in the browser, give both, and sign again.",
+        )
+
+
+@router.post("/reviews/reject", responses=_WRITTEN)
+def reject_draft(uid: StudyUid, body: RejectRequest) -> Review:
+    """Reject a draft of which nothing can be used, with the reason."""
+    with unit_of_work() as session:
+        draft = draft_of(session, uid, body.draft)
+        require_shown(session, draft)
+        review_id = signing.reject(session, draft.id, reader_of(body.by), body.note, body.reason)
+        return Review.from_row(session.get_one(ReviewRow, review_id))
+
+
+@router.post("/reviews/{review_id}/addendum", responses=_WRITTEN)
+def add_addendum(uid: StudyUid, review_id: uuid.UUID, body: AddendumRequest) -> Review:
+    """Add something to a signed report, which stays as it was signed."""
+    with unit_of_work() as session:
+        report = report_of(session, uid, review_id)
+        added = signing.add_addendum(session, report.id, body.text, reader_of(body.by))
+        return Review.from_row(session.get_one(ReviewRow, added))
+
+
+@router.post("/reviews/{review_id}/countersign", responses=_WRITTEN)
+def countersign_report(uid: StudyUid, review_id: uuid.UUID, body: CountersignRequest) -> Review:
+    """Sign a report that somebody else has signed, too."""
+    with unit_of_work() as session:
+        report = report_of(session, uid, review_id)
+        signed = signing.countersign(session, report.id, reader_of(body.by))
+        return Review.from_row(session.get_one(ReviewRow, signed))
+
+
+def current_draft(session: Session, uid: str) -> Draft:
+    """The draft of a study that a reader is shown.
+
+    Raises:
+        NotFound: no such study, or it has no draft.
+    """
+    study = studies.get_by_uid(session, uid)
+    for draft in drafts.list_by_study(session, study.id):
+        if draft.purpose == Purpose.PRIMARY and draft.superseded_at is None:
+            return draft
+    raise NotFound("the study has no draft that could be read")
+
+
+def draft_of(session: Session, uid: str, draft_id: uuid.UUID) -> Draft:
+    """A draft, where it is of that study.
+
+    Raises:
+        NotFound: it is not, or there is no such study.
+    """
+    study = studies.get_by_uid(session, uid)
+    draft = session.get(Draft, draft_id)
+    if draft is None or draft.study_id != study.id:
+        raise NotFound("the study has no draft of that id")
+    return draft
+
+
+def report_of(session: Session, uid: str, review_id: uuid.UUID) -> ReviewRow:
+    """A review, where it is of that study.
+
+    Raises:
+        NotFound: it is not, or there is no such study.
+    """
+    study = studies.get_by_uid(session, uid)
+    review = session.get(ReviewRow, review_id)
+    if review is None or review.study_id != study.id:
+        raise NotFound("the study has no report of that id")
+    return review
+
+
+def _change(request: Request, uid: str, if_match: str, change: Any) -> Response:
+    if not if_match:
+        return problem_response(
+            request,
+            428,
+            "The call does not say which text it was made from, so nothing was saved",
+            "Read the text, and send its ETag as If-Match.",
+        )
+    try:
+        with unit_of_work() as session:
+            draft = current_draft(session, uid)
+            require_shown(session, draft)
+            version = _version(if_match, draft.id)
+            if version is None:
+                raise StaleText(working_texts.read(session, draft))
+            text = change(session, draft, version)
+    except StaleText as error:
+        return _stale(request, 412, error)
+    answer = _answer(WorkingText.from_text(text))
+    answer.headers["etag"] = text.etag
+    return answer
+
+
+def _version(if_match: str, draft_id: uuid.UUID) -> int | None:
+    """The version that an ETag of ours names; None where it is of another draft, or is none."""
+    name, _, version = if_match.strip().strip('"').rpartition("-")
+    if name != str(draft_id) or not version.isascii() or not version.isdigit():
+        return None
+    return int(version[:10])
+
+
+def _stale(request: Request, status: int, error: StaleText) -> Response:
+    title = str(error)
+    response = problem_response(
+        request,
+        status,
+        f"{title[:1].upper()}{title[1:]}",
+        WHAT_TO_DO,
+        current=WorkingText.from_text(error.current).model_dump(mode="json"),
+    )
+    response.headers["etag"] = error.current.etag
+    return response
+
+
+def _answer(model: WorkingText | Review) -> Response:
+    return JSONResponse(model.model_dump(mode="json"))

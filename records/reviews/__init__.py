@@ -1,0 +1,1 @@
+"""What readers make of drafts: texts in work, signatures, rejections, addenda, readings."""

@@ -1,0 +1,265 @@
+"""The text that readers write from a draft before one of them signs it.
+
+Each save names the version that it was made from. So two readers cannot overwrite each other: whose
+version is not the newest is refused, and is told what the other one saved. Version 0 is the draft.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from records.audit.looks import note_look
+from records.database.draft_tables import Draft
+from records.database.review_tables import WorkingText
+from records.errors import NotAllowed, TextChanged
+from records.reviews import readings
+from records.reviews.readers import MOST_TEXT, Reader, digest_text, lock_draft
+from records.states import EventKind, ReadingEnd, TextState
+from records.workflow import events
+from records.workflow.showing import find_withheld, refuse_withheld
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The working text of a draft as it stands.
+
+    Attributes:
+        draft_id: the draft that it was written from.
+        version: of the text; 0 is the draft as the model wrote it.
+        saved_by: who saved it last; "" of the draft.
+        saved_by_id: the account; None where nobody was logged in.
+        sent_by: who gave it to somebody else; "" while it is OPEN.
+        note: what that person wrote to whoever goes on.
+    """
+
+    draft_id: uuid.UUID
+    version: int
+    findings: str
+    impression: str
+    state: TextState = TextState.OPEN
+    saved_by: str = ""
+    saved_by_id: uuid.UUID | None = None
+    saved_at: dt.datetime | None = None
+    sent_by: str = ""
+    sent_at: dt.datetime | None = None
+    note: str = ""
+
+    @property
+    def etag(self) -> str:
+        """What names exactly this text in If-Match and ETag (RFC 9110, section 8.8.3)."""
+        return f'"{self.draft_id}-{self.version}"'
+
+    @property
+    def sha256(self) -> str:
+        """The digest by which a signature names what was shown."""
+        return digest_text(self.findings, self.impression)
+
+
+class StaleText(TextChanged):
+    """Somebody else saved meanwhile: compare both texts, and save again with the newer version.
+
+    Attributes:
+        current: the text as it stands.
+    """
+
+    def __init__(self, current: Text) -> None:
+        by = current.saved_by or "nobody: it is the draft"
+        super().__init__(f"the text was changed meanwhile, by {by}")
+        self.current = current
+
+
+def read(session: Session, draft: Draft) -> Text:
+    """The working text of a draft; the draft's own where nobody has written.
+
+    Raises:
+        NotAllowed: the draft is shown to nobody.
+    """
+    refuse_withheld(session, draft.id)
+    note_look(study_ids=[draft.study_id])
+    row = session.get(WorkingText, draft.id, populate_existing=True)
+    return _to_text(row) if row else Text(draft.id, 0, draft.findings, draft.impression)
+
+
+def list_left(
+    session: Session, study_id: uuid.UUID, current: uuid.UUID | None
+) -> Sequence[WorkingText]:
+    """Texts that were written from other drafts of a study than its current one, newest first.
+
+    A newer draft does not take a reader's words away: the page still shows them.
+    """
+    note_look(study_ids=[study_id])
+    rows = session.scalars(
+        select(WorkingText)
+        .where(WorkingText.study_id == study_id)
+        .order_by(WorkingText.saved_at.desc())
+    ).all()
+    # Such a text begins as its draft's.
+    withheld = find_withheld(session, [row.draft_id for row in rows])
+    return [row for row in rows if row.draft_id != current and row.draft_id not in withheld]
+
+
+def save(
+    session: Session,
+    draft_id: uuid.UUID,
+    version: int,
+    findings: str,
+    impression: str,
+    reader: Reader,
+) -> Text:
+    """Save what a reader wrote.
+
+    A save that is sent again, because its answer was lost, changes nothing.
+
+    Args:
+        session: the caller's transaction.
+        draft_id: the draft that the text was written from.
+        version: the version that the reader saw.
+        findings: as written, MOST_TEXT characters at most.
+        impression: as written, MOST_TEXT characters at most.
+        reader: who writes.
+
+    Returns:
+        The text with its new version.
+
+    Raises:
+        NotFound: no such draft.
+        StaleText: another version is the newest.
+        NotAllowed: the draft is signed or superseded, or the text was submitted and the reader may
+            not sign.
+    """
+    if max(len(findings), len(impression)) > MOST_TEXT:
+        raise NotAllowed(f"a section may have {MOST_TEXT} characters at most; nothing was saved")
+    findings, impression = _clean(findings), _clean(impression)
+    draft = _lock_open(session, draft_id, reader)
+    current = read(session, draft)
+    is_same = (findings, impression) == (current.findings, current.impression)
+    if version != current.version:
+        if is_same and current.saved_by == reader.name and version < current.version:
+            return current
+        raise StaleText(current)
+    if is_same:
+        return current
+    _refuse_submitted(current, reader)
+    return _write(session, draft, current, findings, impression, reader)
+
+
+def discard(session: Session, draft_id: uuid.UUID, version: int, reader: Reader) -> Text:
+    """Give up what was written, and begin again with the draft.
+
+    Raises:
+        NotFound, StaleText, NotAllowed: as `save`.
+    """
+    draft = _lock_open(session, draft_id, reader)
+    current = read(session, draft)
+    if version != current.version:
+        raise StaleText(current)
+    _refuse_submitted(current, reader)
+    if current.version == 0:
+        return current
+    text = _write(session, draft, current, draft.findings, draft.impression, reader)
+    row = session.get_one(WorkingText, draft_id)
+    row.state, row.sent_by, row.sent_by_id = TextState.OPEN, "", None
+    row.sent_at, row.note = None, ""
+    session.flush()
+    session.refresh(row)
+    _note(session, draft, EventKind.DISCARDED, f"the text in work, by {reader.name}")
+    return _to_text(row) if text.version else text
+
+
+def send_on(
+    session: Session,
+    draft_id: uuid.UUID,
+    version: int,
+    to: TextState,
+    reader: Reader,
+    note: str = "",
+) -> Text:
+    """Give a text to somebody who may sign (SUBMITTED), or to a second reader.
+
+    What is given on twice by the same person stays as it is.
+
+    Raises:
+        NotFound, StaleText, NotAllowed: as `save`; or OPEN is asked for.
+    """
+    if to is TextState.OPEN:
+        raise NotAllowed("a text is submitted or sent to a second reader")
+    draft = _lock_open(session, draft_id, reader)
+    current = read(session, draft)
+    if version != current.version:
+        raise StaleText(current)
+    if current.state is to and current.sent_by == reader.name:
+        return current
+    _refuse_submitted(current, reader)
+    if current.version == 0:
+        _write(session, draft, current, draft.findings, draft.impression, reader)
+    row = session.get_one(WorkingText, draft_id)
+    row.state, row.sent_by, row.sent_by_id = to, reader.name, reader.account_id
+    row.sent_at, row.note = func.clock_timestamp(), note.strip()
+    session.flush()
+    session.refresh(row)
+    whom = "for signature" if to is TextState.SUBMITTED else "to a second reader"
+    _note(session, draft, EventKind.SENT_ON, f"the text, {whom}, by {reader.name}")
+    readings.end(session, draft.id, reader.account_id, ReadingEnd.SENT)
+    return _to_text(row)
+
+
+def _lock_open(session: Session, draft_id: uuid.UUID, reader: Reader) -> Draft:
+    draft = lock_draft(session, draft_id, reader.name)
+    if draft.superseded_at is not None:
+        raise NotAllowed("a newer draft stands in this one's place: write from that one")
+    return draft
+
+
+def _refuse_submitted(current: Text, reader: Reader) -> None:
+    if current.state is TextState.SUBMITTED and not reader.may_sign:
+        raise NotAllowed("the text was submitted: somebody who may sign goes on with it")
+
+
+def _write(
+    session: Session, draft: Draft, current: Text, findings: str, impression: str, reader: Reader
+) -> Text:
+    if current.version == 0:
+        _note(session, draft, EventKind.EDITED, f"by {reader.name}")
+        row = WorkingText(draft_id=draft.id, study_id=draft.study_id, version=1)
+        session.add(row)
+    else:
+        row = session.get_one(WorkingText, draft.id)
+        row.version = current.version + 1
+    row.findings, row.impression = findings, impression
+    row.saved_by, row.saved_by_id = reader.name, reader.account_id
+    row.saved_at = func.clock_timestamp()
+    session.flush()
+    session.refresh(row)
+    return _to_text(row)
+
+
+def _note(session: Session, draft: Draft, kind: EventKind, detail: str) -> None:
+    # The event holds nothing of the text, which may name the patient.
+    events.append_event(session, draft.study_id, kind, detail, draft.request_id)
+
+
+def _to_text(row: WorkingText) -> Text:
+    return Text(
+        draft_id=row.draft_id,
+        version=row.version,
+        findings=row.findings,
+        impression=row.impression,
+        state=TextState(row.state),
+        saved_by=row.saved_by,
+        saved_by_id=row.saved_by_id,
+        saved_at=row.saved_at,
+        sent_by=row.sent_by,
+        sent_at=row.sent_at,
+        note=row.note,
+    )
+
+
+def _clean(text: str) -> str:
+    """The text with line ends as one character, as browsers send two, and without NUL."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")

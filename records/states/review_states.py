@@ -1,0 +1,65 @@
+"""How drafts are read, written on, signed and rejected."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ReviewDecision(StrEnum):
+    """How a reader's review of a draft ended."""
+
+    SIGNED = "SIGNED"  # the review holds the report, as corrected
+    REJECTED = "REJECTED"  # nothing of the draft could be used, with the reason
+    ADDENDUM = "ADDENDUM"  # something was added to a signed report, which stays as it is
+    COUNTERSIGNED = "COUNTERSIGNED"  # a second reader signed the same report, too
+    SIGNED_ELSEWHERE = "SIGNED_ELSEWHERE"  # another system's final report ended the draft
+
+
+class RejectReason(StrEnum):
+    """Why a reader rejected a draft; OTHER needs a note."""
+
+    FINDING_MISSED = "FINDING_MISSED"
+    FINDING_INVENTED = "FINDING_INVENTED"
+    WRONG_SIDE = "WRONG_SIDE"
+    WRONG_PRIOR = "WRONG_PRIOR"
+    WRONG_PATIENT = "WRONG_PATIENT"
+    POOR_TEXT = "POOR_TEXT"
+    POOR_IMAGES = "POOR_IMAGES"
+    OTHER = "OTHER"
+
+
+REJECT_LABELS: dict[RejectReason, str] = {
+    RejectReason.FINDING_MISSED: "It misses a finding",
+    RejectReason.FINDING_INVENTED: "It names a finding that is not there",
+    RejectReason.WRONG_SIDE: "It names the wrong side",
+    RejectReason.WRONG_PRIOR: "It compares with the wrong prior examination",
+    RejectReason.WRONG_PATIENT: "It does not fit this patient",
+    RejectReason.POOR_TEXT: "Its text cannot be used",
+    RejectReason.POOR_IMAGES: "The films cannot be read",
+    RejectReason.OTHER: "Another reason, which the note says",
+}
+"""Each reason in words for a person."""
+
+
+class TextState(StrEnum):
+    """Who goes on with the working text of a draft."""
+
+    OPEN = "OPEN"  # whoever may edit reports
+    SUBMITTED = "SUBMITTED"  # a trainee wrote it, and somebody who may sign goes on
+    SECOND_READER = "SECOND_READER"  # a reader asks for another reader's eyes
+
+
+class ReadingArm(StrEnum):
+    """What a reader sees first of a study that has a draft."""
+
+    WITH_DRAFT = "WITH_DRAFT"
+    READ_FIRST = "READ_FIRST"  # the draft is shown after the films, when the reader asks for it
+
+
+class ReadingEnd(StrEnum):
+    """How a reading ended."""
+
+    SIGNED = "SIGNED"
+    REJECTED = "REJECTED"
+    SENT = "SENT"  # the text went to somebody else
+    LEFT = "LEFT"  # nothing came of it, and the reader opened the study anew later

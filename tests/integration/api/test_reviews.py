@@ -1,0 +1,319 @@
+"""REST and forms of the editor: writing, signing, rejecting, adding, and reading first."""
+
+import html
+import re
+import uuid
+
+import pytest
+from sqlalchemy import text
+from starlette.testclient import TestClient
+
+from api.app import make_app
+from records.database.session import unit_of_work
+from records.settings import settings
+from records.states import WARNING, HoldReason, Role
+from records.workflow import holds
+from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.support.seeded_studies import StudySeeder
+
+
+@pytest.fixture
+def study(database, data_dir):
+    return StudySeeder(data_dir).draft_study(1)
+
+
+@pytest.fixture
+def people(study):
+    """Clients by login: a trainee, a reader and a lead, all of the site of the study."""
+    app = make_app(settings())
+    clients = {}
+    try:
+        for login, role in (("roe", Role.READER), ("doe", Role.LEAD), ("kim", Role.TRAINEE)):
+            make_account(login, role, sites=["default"], name=login.title())
+            client = TestClient(app, base_url="http://localhost", follow_redirects=False)
+            client.__enter__()
+            client.post("/login", data={"login": login, "password": PASSWORD})
+            page = client.get("/account").text
+            client.headers["x-form-token"] = re.search(r'form-token" content="(\w+)"', page)[1]
+            clients[login] = client
+        yield clients
+    finally:
+        for client in clients.values():
+            client.__exit__(None, None, None)
+
+
+def uid_of(study):
+    ((uid,),) = run_sql("SELECT study_instance_uid FROM studies WHERE id = :id", id=study)
+    return uid
+
+
+def path_of(study):
+    return f"/api/studies/{uid_of(study)}/working-text"
+
+
+def put(client, study, etag, findings, impression="Normal."):
+    return client.put(
+        path_of(study),
+        json={"findings": findings, "impression": impression},
+        headers={"if-match": etag} if etag else {},
+    )
+
+
+def sign(client, study, shown):
+    body = {key: shown[key] for key in ("draft", "version", "sha256")}
+    return client.post(f"/api/studies/{study}/reviews/sign", json=body)
+
+
+def page_fields(page):
+    """The fields of the form that `page` has, as a browser would send them."""
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+    for name, words in re.findall(r'<textarea [^>]*name="(\w+)"[^>]*>\n?([^<]*)</textarea>', page):
+        fields[name] = html.unescape(words)
+    return fields
+
+
+def editor_form(client, study):
+    page = client.get(f"/studies/{study}").text
+    return page_fields(page.partition('id="text"')[2].partition("</form>")[0])
+
+
+def test_a_save_needs_the_text_it_was_made_from(people, study):
+    roe, doe = people["roe"], people["doe"]
+    begun = roe.get(path_of(study))
+    etag = begun.headers["etag"]
+    assert begun.json()["version"] == 0
+    missing = put(roe, study, "", "x")
+    assert missing.status_code == 428
+    assert missing.headers["content-type"] == "application/problem+json"
+    saved = put(roe, study, etag, "By Roe.")
+    assert (saved.status_code, saved.json()["saved_by"]) == (200, "Roe (roe)")
+    assert put(roe, study, etag, "By Roe.").json() == saved.json(), "the answer was lost"
+    stale = put(doe, study, etag, "By Doe.")
+    assert stale.status_code == 412
+    assert stale.json()["current"] == saved.json()
+    assert stale.headers["etag"] == saved.headers["etag"]
+    other = put(doe, study, f'"{uuid.uuid4()}-1"', "of another draft")
+    assert other.status_code == 412
+    assert put(doe, study, saved.headers["etag"], "By Doe.").json()["version"] == 2
+    assert roe.get(path_of(study)).json()["findings"] == "By Doe."
+
+
+def test_characters_that_no_page_shows_are_not_kept(people, study):
+    etag = people["roe"].get(path_of(study)).headers["etag"]
+    saved = put(people["roe"], study, etag, "left\u202e\x0b lung\r\nclear\x00")
+    assert saved.json()["findings"] == "left lung\nclear"
+
+
+def test_a_trainee_writes_and_a_lead_signs_what_was_shown(people, study):
+    kim, doe = people["kim"], people["doe"]
+    etag = kim.get(path_of(study)).headers["etag"]
+    written = put(kim, study, etag, "By the trainee.")
+    assert sign(kim, study, written.json()).status_code == 403
+    sent = kim.post(
+        f"{path_of(study)}/send",
+        json={"to": "SUBMITTED", "note": "the left base?"},
+        headers={"if-match": written.headers["etag"]},
+    )
+    assert (sent.status_code, sent.json()["state"]) == (200, "SUBMITTED")
+    assert put(kim, study, sent.headers["etag"], "thought again").status_code == 409
+    page = doe.get(f"/studies/{study}").text
+    assert "Kim (kim) submitted this text for signature" in page
+    assert "the left base?" in page
+    before = doe.get(path_of(study)).json()
+    corrected = put(doe, study, sent.headers["etag"], "By the trainee, corrected.").json()
+    refused = sign(doe, study, before)
+    assert refused.status_code == 409
+    assert refused.json()["current"]["findings"] == "By the trainee, corrected."
+    signed = sign(doe, study, corrected)
+    assert (signed.status_code, signed.json()["prepared_by"]) == (200, "Kim (kim)")
+    assert sign(doe, study, corrected).json()["id"] == signed.json()["id"]
+    assert sign(people["roe"], study, corrected).status_code == 409
+    (listed,) = kim.get(f"/api/studies/{study}/reviews").json()["reviews"]
+    assert listed == signed.json()
+    assert listed["text_sha256"] == corrected["sha256"]
+
+
+def test_everything_goes_by_plain_forms(people, study):
+    roe = people["roe"]
+    fields = editor_form(roe, study) | {"findings": "Typed\r\nby hand.", "then": "sign"}
+    answer = roe.post(f"/studies/{study}/text", data=fields)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/studies/{study}/sign")
+    page = roe.get(f"/studies/{study}/sign").text
+    assert "Typed\nby hand." in page
+    assert WARNING in page
+    form = page_fields(page)
+    changed = editor_form(people["doe"], study) | {"findings": "By Doe meanwhile."}
+    assert people["doe"].post(f"/studies/{study}/text", data=changed).status_code == 303
+    refused = roe.post(f"/studies/{study}/sign", data=form)
+    assert refused.status_code == 409
+    assert "By Doe meanwhile." in refused.text
+    assert "Nothing of yours was signed" in refused.text
+    form = page_fields(roe.get(f"/studies/{study}/sign").text)
+    assert roe.post(f"/studies/{study}/sign", data=form).status_code == 303
+    page = roe.get(f"/studies/{study}").text
+    assert "Signed by Roe (roe)" in page
+    assert "A model drafted it" in page
+    assert "By Doe meanwhile." in page
+    assert WARNING not in page
+    assert 'id="text"' not in page
+    assert roe.get(f"/studies/{study}/sign").status_code == 303
+    assert roe.post(f"/studies/{study}/text", data=changed).status_code == 409
+
+
+def test_a_form_of_an_older_version_shows_both_texts_and_loses_neither(people, study):
+    stale = editor_form(people["roe"], study)
+    mine = stale | {"findings": "Mine & typed."}
+    theirs = editor_form(people["doe"], study) | {"findings": "Theirs."}
+    assert people["doe"].post(f"/studies/{study}/text", data=theirs).status_code == 303
+    page = people["roe"].post(f"/studies/{study}/text", data=mine)
+    assert page.status_code == 409
+    assert "Theirs." in page.text
+    again = page_fields(page.text)
+    assert again["findings"] == "Mine & typed."
+    assert people["roe"].post(f"/studies/{study}/text", data=again).status_code == 303
+    assert people["roe"].get(path_of(study)).json()["findings"] == "Mine & typed."
+
+
+def test_a_text_is_given_up_and_sent_to_a_second_reader_by_forms(people, study):
+    roe = people["roe"]
+    draft = editor_form(roe, study)["findings"]
+    roe.post(f"/studies/{study}/text", data=editor_form(roe, study) | {"findings": "wrong"})
+    gone = editor_form(roe, study) | {"then": "discard"}
+    assert roe.post(f"/studies/{study}/text", data=gone).status_code == 303
+    assert roe.get(path_of(study)).json()["findings"] == draft
+    sent = editor_form(roe, study) | {"then": "second", "note": "a nodule?"}
+    assert roe.post(f"/studies/{study}/text", data=sent).status_code == 303
+    page = people["doe"].get(f"/studies/{study}").text
+    assert "Roe (roe) asks for a second reader" in page
+    assert "a nodule?" in page
+
+
+def test_a_rejection_has_a_reason_from_the_list(people, study):
+    roe = people["roe"]
+    draft = editor_form(roe, study)["draft"]
+    address = f"/studies/{study}/reject"
+    assert roe.post(address, data={"draft": draft, "reason": ""}).status_code == 422
+    assert roe.post(address, data={"draft": draft, "reason": "OTHER"}).status_code == 409
+    assert people["kim"].post(address, data={"draft": draft, "reason": "OTHER"}).status_code == 403
+    assert roe.post(address, data={"draft": draft, "reason": "WRONG_SIDE"}).status_code == 303
+    page = roe.get(f"/studies/{study}").text
+    assert "Roe (roe) rejected this draft" in page
+    assert "it names the wrong side" in page
+    assert WARNING in page
+
+
+def test_an_addendum_and_a_countersignature_follow_the_signature(people, study):
+    roe, doe = people["roe"], people["doe"]
+    review = sign(roe, study, roe.get(path_of(study)).json()).json()
+    address = f"/api/studies/{study}/reviews/{review['id']}"
+    assert roe.post(f"{address}/countersign", json={}).status_code == 409
+    assert people["kim"].post(f"{address}/addendum", json={"text": "x"}).status_code == 403
+    added = roe.post(f"{address}/addendum", json={"text": "A rib is broken."})
+    assert added.json() == roe.post(f"{address}/addendum", json={"text": "A rib is broken."}).json()
+    assert (
+        doe.post(f"/studies/{study}/countersign", data={"report": review["id"]}).status_code == 303
+    )
+    again = doe.post(f"{address}/countersign", json={})
+    assert again.json()["follows"] == review["id"]
+    page = roe.get(f"/studies/{study}").text
+    assert "A rib is broken." in page
+    assert re.search(r"Countersigned by\s+<strong>Doe \(doe\)", page)
+    assert len(roe.get(f"/api/studies/{study}/reviews").json()["reviews"]) == 3
+    other = f"/api/studies/{study}/reviews/{uuid.uuid4()}/addendum"
+    assert roe.post(other, json={"text": "x"}).status_code == 404
+
+
+def test_a_signature_needs_a_fresh_login_where_the_site_says_so(people, study, setting):
+    roe = people["roe"]
+    shown = roe.get(path_of(study)).json()
+    setting(sign_fresh_seconds=60)
+    assert roe.get(f"/studies/{study}/sign").status_code == 200
+    run_sql("UPDATE account_sessions SET proven_at = proven_at - interval '2 minutes'")
+    answer = roe.get(f"/studies/{study}/sign")
+    assert answer.headers["location"].startswith("/again?next=")
+    form = {key: shown[key] for key in ("draft", "version", "sha256")}
+    answer = roe.post(f"/studies/{study}/sign", data=form)
+    assert answer.headers["location"].startswith("/again?next=")
+    assert sign(roe, study, shown).status_code == 403
+    assert roe.get(f"/api/studies/{study}/reviews").json()["reviews"] == []
+    roe.post("/again", data={"password": PASSWORD, "next": f"/studies/{study}/sign"})
+    page = roe.get("/account").text
+    roe.headers["x-form-token"] = re.search(r'form-token" content="(\w+)"', page)[1]
+    assert roe.post(f"/studies/{study}/sign", data=form).status_code == 303
+    assert len(roe.get(f"/api/studies/{study}/reviews").json()["reviews"]) == 1
+
+
+def test_a_held_study_is_not_signed(people, study):
+    with unit_of_work() as session:
+        holds.open_hold(session, study, HoldReason.FINALS_DIFFER, "two reports")
+    roe = people["roe"]
+    assert sign(roe, study, roe.get(path_of(study)).json()).status_code == 409
+    assert "A person must decide about this study" in roe.get(f"/studies/{study}/sign").text
+
+
+def test_before_the_first_account_a_name_is_typed(database, data_dir, client, seeder):
+    study = seeder.draft_study(2)
+    fields = editor_form(client, study)
+    unnamed = client.post(f"/studies/{study}/text", data=fields | {"findings": "By somebody."})
+    assert unnamed.status_code == 409
+    named = fields | {"findings": "By Ada.", "by": "Ada"}
+    assert client.post(f"/studies/{study}/text", data=named).status_code == 200
+    form = page_fields(client.get(f"/studies/{study}/sign").text) | {"by": "Ada"}
+    assert "Signed by Ada" in client.post(f"/studies/{study}/sign", data=form).text
+
+
+# ---- Read first ----
+
+
+def test_nothing_of_a_draft_is_sent_before_the_films_were_read(people, study, setting):
+    setting(read_first=True)
+    ((findings, impression),) = run_sql("SELECT findings, impression FROM drafts")
+    roe = people["roe"]
+    places = (
+        *("/", "/live", f"/studies/{study}", f"/studies/{study}/differences", "/api/studies"),
+        *(f"/studies/{study}/sign", f"/api/studies/{study}", path_of(study)),
+    )
+
+    def shown():
+        texts = [html.unescape(roe.get(place).text).replace("\\n", "\n") for place in places]
+        return [
+            place
+            for place, words in zip(places, texts, strict=True)
+            if findings[:40] in words or impression[:40] in words
+        ]
+
+    assert shown() == []
+    page = roe.get(f"/studies/{study}").text
+    assert "Read the films first" in page
+    draft = str(run_sql("SELECT id FROM drafts")[0][0])
+    body = {"draft": draft, "reason": "POOR_TEXT"}
+    for refused in (
+        roe.post(f"/studies/{study}/show-draft"),
+        roe.post(f"/api/studies/{study}/reviews/reject", json=body),
+        put(roe, study, f'"{draft}-0"', "guessed"),
+    ):
+        assert refused.status_code == 409
+    ((film,),) = run_sql("SELECT id FROM instances ORDER BY received_at LIMIT 1")
+    assert roe.get(f"/studies/{study}/views/{film}.jpg").status_code == 200
+    assert shown() == []
+    assert roe.post(f"/studies/{study}/show-draft").status_code == 303
+    assert {"/", f"/studies/{study}", f"/api/studies/{study}", path_of(study)} <= set(shown())
+    ((arm, in_order),) = run_sql(
+        "SELECT arm, opened_at <= films_opened_at AND films_opened_at <= draft_shown_at"
+        " FROM readings"
+    )
+    assert (arm, in_order) == ("READ_FIRST", True)
+
+
+def test_who_signs_a_hidden_draft_shows_it_to_all(people, study, setting):
+    roe, doe = people["roe"], people["doe"]
+    setting(read_first=False)
+    shown = roe.get(path_of(study)).json()
+    roe.get(f"/studies/{study}")
+    setting(read_first=True)
+    assert "Read the films first" in doe.get(f"/studies/{study}").text
+    assert sign(roe, study, shown).status_code == 200
+    assert "Signed by Roe (roe)" in doe.get(f"/studies/{study}").text
+    assert run_sql('SELECT "end" FROM readings ORDER BY opened_at') == [("SIGNED",), (None,)]
+    with unit_of_work() as session:
+        assert session.scalar(text("SELECT count(*) FROM readings")) == 2
