@@ -224,7 +224,7 @@ def test_a_mode_is_in_force_when_another_person_consents(client, leads, setting)
     assert shown(ada, study) is None
     assert bob.post(consent, json={}).json()["decided_by"] == "bob"
     assert shown(ada, study) == "SHADOW"
-    assert "small left" not in ada.get(f"/studies/{study}").text
+    assert ada.get(f"/api/studies/{study}").json()["drafts"] == []
     assert bob.post(consent, json={}).status_code == 409
     details = [line[-1] for line in trail_lines()]
     assert "site default: mode SHADOW with model bundle in force" in details
