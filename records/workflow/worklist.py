@@ -42,9 +42,10 @@ from records.database.session import database_time, interval
 from records.database.tables import Hold, Instance, Study, Tally, WorklistEntry
 from records.errors import NotAllowed
 from records.settings import settings
-from records.states import Priority, TallyKind, VisibleState
+from records.states import Priority, TallyKind, VisibleState, Withheld
 from records.workflow import tallies
 from records.workflow.search import Matches, find_studies
+from records.workflow.showing import why_withheld
 from records.workflow.site_scope import is_of_site, is_visible, visible_sites
 
 # A subquery for each row: an EXISTS might be planned to read the holds of all studies.
@@ -132,6 +133,7 @@ class WorklistRow:
         instance_count: all objects that came under its UID.
         has_newest_draft: whether the draft is that of the study's present revision. A draft that
             was made before of the same inputs is, too.
+        withheld: why the draft is shown to nobody; None where there is none, or it is shown.
     """
 
     id: uuid.UUID
@@ -160,6 +162,7 @@ class WorklistRow:
     image_count: int
     instance_count: int
     has_newest_draft: bool
+    withheld: Withheld | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,6 +400,10 @@ def count_drafts(session: Session, seconds: float) -> int:
     return session.scalar(query) or 0
 
 
+WITHHELD = why_withheld(Draft.bundle_digest, Study.site_id)
+"""Why the draft of a row is shown to nobody; NULL where it is shown."""
+
+
 def _rows() -> Select[Any]:
     image_count = (
         select(func.count())
@@ -419,8 +426,10 @@ def _rows() -> Select[Any]:
             DraftRequest,
             Draft.id.label("draft_id"),
             Draft.model_name,
-            Draft.impression,
-            Draft.findings,
+            WITHHELD.label("withheld"),
+            # What is withheld leaves the database in no list.
+            case((WITHHELD.is_(None), Draft.impression), else_="").label("impression"),
+            case((WITHHELD.is_(None), Draft.findings), else_="").label("findings"),
             image_count.label("image_count"),
             instance_count.label("instance_count"),
             held.label("held"),
@@ -466,6 +475,7 @@ def _row(line: Any) -> WorklistRow:
         model_name=line.model_name or "",
         impression=line.impression or "",
         findings=line.findings or "",
+        withheld=Withheld(line.withheld) if line.draft_id and line.withheld else None,
         image_count=line.image_count,
         instance_count=line.instance_count,
         has_newest_draft=bool(

@@ -74,6 +74,13 @@ WITH_PARAMETERS = [
     "POST /api/campaigns/{campaign_id}/resume",
     "POST /api/campaigns/{campaign_id}/cancel",
     "POST /api/campaigns/{campaign_id}/retry",
+    "POST /api/models/{digest}/stop",
+    "POST /api/models/{digest}/lift",
+    "GET /api/models/{digest}/drafts",
+    "GET /api/models/{digest}/drafts.csv",
+    "POST /api/mode-proposals",
+    "POST /api/mode-proposals/{proposal_id}/consent",
+    "POST /api/mode-proposals/{proposal_id}/refuse",
 ]
 WITHOUT_PARAMETERS = [
     "GET /api/counts",
@@ -83,6 +90,7 @@ WITHOUT_PARAMETERS = [
     "GET /api/second-looks",
     "POST /api/second-looks",
     "GET /api/comparisons",
+    "GET /api/models",
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
