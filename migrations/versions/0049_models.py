@@ -3,7 +3,7 @@
 Sites that are here keep showing their drafts: they are in the mode RESEARCH, for nobody has agreed
 on clinical use. A site that is made from now on begins in SHADOW.
 
-Revision ID: 0051
+Revision ID: 0049
 Revises: 0048
 """
 
@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 import migrations
 
-revision = "0051"
+revision = "0049"
 down_revision = "0048"
 branch_labels = None
 depends_on = None
