@@ -44,7 +44,8 @@ class StudySummary(FromRow):
     """One study of the worklist.
 
     detail and reason: why it was skipped or failed. withheld: why its draft is shown to nobody;
-    null where there is none, or it is shown.
+    null where there is none, or it is shown. signed_by: who signed a report of the draft; "" while
+    nobody has. report: the report's impression, else its findings.
     """
 
     id: uuid.UUID
@@ -67,6 +68,8 @@ class StudySummary(FromRow):
     changed_at: dt.datetime | None
     draft: DraftSummary | None
     withheld: Withheld | None
+    signed_by: str
+    report: str
 
     @classmethod
     def from_row(cls, row: WorklistRow) -> StudySummary:

@@ -262,6 +262,26 @@ def test_before_the_first_account_a_name_is_typed(database, data_dir, client, se
     assert "Signed by Ada" in client.post(f"/studies/{study}/sign", data=form).text
 
 
+def test_the_worklist_shows_a_report_as_a_report(people, study):
+    roe = people["roe"]
+    before = roe.get(f"/studies/{study}").text
+    seen = re.search(r"changed\?seen=(\w+)", before)[1]
+    row = roe.get("/api/studies").json()["studies"][0]
+    assert (row["signed_by"], row["report"]) == ("", "")
+    assert "AI draft, not reviewed" in roe.get("/").text
+    etag = roe.get(path_of(study)).headers["etag"]
+    put(roe, study, etag, "The lungs are clear.", "An impression of a reader.")
+    form = page_fields(roe.get(f"/studies/{study}/sign").text)
+    assert roe.post(f"/studies/{study}/sign", data=form).status_code == 303
+    page = roe.get("/").text
+    assert "Report, signed by Roe (roe)" in page
+    assert "An impression of a reader." in page
+    assert "AI draft, not reviewed" not in page
+    row = roe.get("/api/studies").json()["studies"][0]
+    assert (row["signed_by"], row["report"]) == ("Roe (roe)", "An impression of a reader.")
+    assert roe.get(f"/studies/{study}/changed?seen={seen}").status_code == 200
+
+
 # ---- Checks of the text ----
 
 
