@@ -77,8 +77,10 @@ class DraftComparisonEntry(BaseModel):
     compared_at: dt.datetime | None
 
     @classmethod
-    def from_rows(cls, row: DraftComparison, study: tables.Study) -> DraftComparisonEntry:
-        """The comparison of its rows."""
+    def from_rows(
+        cls, row: DraftComparison, study: tables.Study, *, is_withheld: bool
+    ) -> DraftComparisonEntry:
+        """The comparison of its rows; what drafts say that nobody is shown is left out."""
         return cls(
             id=row.id,
             study=study.id,
@@ -92,7 +94,7 @@ class DraftComparisonEntry(BaseModel):
             campaign=row.campaign_id,
             differing=row.differing,
             changed=round(row.changed, 4),
-            observations=row.observations or {},
+            observations={} if is_withheld else row.observations or {},
             distances=row.distances or {},
             compared_at=row.compared_at,
         )
@@ -109,7 +111,9 @@ class DraftComparisonEntries(BaseModel):
         """The page of a list."""
         return cls(
             comparisons=[
-                DraftComparisonEntry.from_rows(entry.comparison, entry.study)
+                DraftComparisonEntry.from_rows(
+                    entry.comparison, entry.study, is_withheld=entry.is_withheld
+                )
                 for entry in page.entries
             ],
             next=page.next,
@@ -126,7 +130,9 @@ class DraftComparisonDetail(DraftComparisonEntry):
     def from_record(cls, record: draft_comparisons.ComparisonRecord) -> DraftComparisonDetail:
         """The comparison of a record."""
         return cls(
-            **DraftComparisonEntry.from_rows(record.comparison, record.study).model_dump(),
-            first_text=record.first.text,
-            second_text=record.second.text,
+            **DraftComparisonEntry.from_rows(
+                record.comparison, record.study, is_withheld=bool(record.withheld)
+            ).model_dump(),
+            first_text=record.text_of(record.first),
+            second_text=record.text_of(record.second),
         )

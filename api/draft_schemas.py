@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from api.schemas import FromRow
 from model.prompting.prompt import describe_given, read_prior
 from records.database import draft_tables
+from records.states import Withheld
 
 
 class SentenceConfidence(FromRow):
@@ -122,3 +123,20 @@ class Draft(FromRow):
         }
         same_fields = {name: getattr(draft, name) for name in cls.model_fields if name not in own}
         return cls(**same_fields, **own)
+
+
+class WithheldDraft(FromRow):
+    """A draft that is shown to nobody: which one it is, and why."""
+
+    id: uuid.UUID
+    model_name: str
+    model_version: str
+    bundle_digest: str
+    created_at: dt.datetime
+    why: Withheld
+
+    @classmethod
+    def from_row(cls, draft: draft_tables.Draft, why: Withheld) -> WithheldDraft:
+        """The draft of a row."""
+        fields = {name: getattr(draft, name) for name in cls.model_fields if name != "why"}
+        return cls(**fields, why=why)

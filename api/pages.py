@@ -250,6 +250,7 @@ def _study_digest(row: WorklistRow, study_holds: Sequence[Hold]) -> str:
     hold_ids = sorted(str(hold.id) for hold in study_holds if hold.decision is None)
     return _digest(
         f"{row.state} {row.reason} {row.revision} {row.draft_id} {row.instance_count} {hold_ids}"
+        f" {row.signed_by}"
     )
 
 

@@ -33,7 +33,13 @@ from model.prompting.prompt import describe_given, read_prior
 from records.emergency_grants import current_grants, grant_of
 from records.operations.lights import LightState
 from records.settings import settings
-from records.states import BYTES_REMOVED_SENTENCE, DAMAGE_SENTENCES, WARNING, VisibleState
+from records.states import (
+    BYTES_REMOVED_SENTENCE,
+    DAMAGE_SENTENCES,
+    WARNING,
+    WITHHELD_SENTENCES,
+    VisibleState,
+)
 from records.workflow.site_scope import shows, visible_sites
 
 PACKAGE_DIR = Path(__file__).parent
@@ -74,6 +80,7 @@ NAVIGATION = (
     ("/orders", "orders", "Orders"),
     ("/messages", "messages", "Messages"),
     ("/refusals", "refusals", "Refused"),
+    ("/models", "models", "Models"),
     ("/trail", "trail", "Trail"),
     ("/runbook", "runbook", "Runbook"),
     ("/api/docs", "api", "REST"),
@@ -235,6 +242,7 @@ _TEMPLATES.globals |= {
     "PATIENT_LABELS": PATIENT_LABELS,
     "TEXT_LABELS": TEXT_LABELS,
     "WARNING": WARNING,
+    "WITHHELD_SENTENCES": WITHHELD_SENTENCES,
     "NAVIGATION": NAVIGATION,
     "BYTES_REMOVED_SENTENCE": BYTES_REMOVED_SENTENCE,
     "DAMAGE_SENTENCES": DAMAGE_SENTENCES,

@@ -42,7 +42,7 @@ from records.database.tables import Event, Hold, Instance, Rejection, StudyChang
 from records.operations import overview, refusals, troubles
 from records.orders import reading as order_reading
 from records.reports import reading as report_reading
-from records.states import VisibleState
+from records.states import VisibleState, Withheld
 from records.workflow import (
     corrections,
     drafts,
@@ -54,6 +54,7 @@ from records.workflow import (
     withdrawals,
     worklist,
 )
+from records.workflow.showing import find_withheld
 from records.workflow.worklist import WorklistRow
 
 router = APIRouter(prefix="/api", tags=["studies"])
@@ -68,6 +69,7 @@ class StudyRecord:
         orders: the orders that it was matched with, newest change first.
         reports: what other systems reported of it, newest first; no older versions.
         comparisons: how far these reports are from its drafts, newest first.
+        withheld: its drafts that are shown to nobody, each with why; they are not among `drafts`.
         request: its newest request; None while images are still coming.
         timeline: the newest lines of the timeline, or those before the mark that was asked for.
         earlier: the mark of the lines before these; None where there are none.
@@ -79,6 +81,7 @@ class StudyRecord:
     instances: Sequence[Instance]
     modalities: Mapping[UUID, str]
     drafts: Sequence[Draft]
+    withheld: Sequence[tuple[Draft, Withheld]]
     holds: Sequence[Hold]
     rejections: Sequence[Rejection]
     changes: Sequence[StudyChange]
@@ -96,6 +99,11 @@ class StudyRecord:
     def current_draft(self) -> Draft | None:
         """The draft that a reader is shown; None where there is none."""
         return next((draft for draft in self.drafts if draft.id == self.row.draft_id), None)
+
+    @property
+    def current_withheld(self) -> Withheld | None:
+        """Why the current draft is shown to nobody; None where there is none, or it is shown."""
+        return self.row.withheld
 
     @property
     def waits_for_order_until(self) -> dt.datetime | None:
@@ -118,6 +126,8 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
     study = studies.get_by_uid(session, uid)
     id_ = study.id
     all_holds = holds.list_by_study(session, id_)
+    all_drafts = drafts.list_by_study(session, id_)
+    withheld = find_withheld(session, [draft.id for draft in all_drafts])
     # One line more than is shown tells whether there are earlier ones.
     lines = events.timeline(session, id_, before=before, limit=events.TIMELINE_LINES + 1)
     shown = lines[-events.TIMELINE_LINES :]
@@ -125,14 +135,19 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
         row=worklist.read_row(session, id_),
         instances=studies.list_instances(session, id_),
         modalities=studies.list_modalities(session, id_),
-        drafts=drafts.list_by_study(session, id_),
+        drafts=[draft for draft in all_drafts if draft.id not in withheld],
+        withheld=[(draft, withheld[draft.id]) for draft in all_drafts if draft.id in withheld],
         holds=all_holds,
         rejections=rejections.list_by_study(session, study.study_instance_uid),
         changes=corrections.list_changes(session, id_),
         open_holds=describe(session, [hold for hold in all_holds if hold.decision is None]),
         orders=order_reading.list_by_study(session, id_),
         reports=report_reading.list_by_study(session, study),
-        comparisons=report_reading.list_comparisons(session, id_),
+        comparisons=[
+            comparison
+            for comparison in report_reading.list_comparisons(session, id_)
+            if comparison.draft_id not in withheld
+        ],
         request=session.get(DraftRequest, study.request_id) if study.request_id else None,
         timeline=shown,
         earlier=shown[0].id if len(lines) > len(shown) else None,
@@ -247,6 +262,9 @@ def read_study(
             for instance in record.instances
         ],
         drafts=[draft_schemas.Draft.from_row(draft) for draft in record.drafts],
+        withheld=[
+            draft_schemas.WithheldDraft.from_row(draft, why) for draft, why in record.withheld
+        ],
         draft_hidden=is_hidden,
         holds=[hold_schemas.Hold.from_row(hold) for hold in record.holds],
         rejections=[study_schemas.Rejection.from_row(rejection) for rejection in record.rejections],

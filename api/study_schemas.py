@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from api.draft_schemas import Draft
+from api.draft_schemas import Draft, WithheldDraft
 from api.hold_schemas import Hold
 from api.related_schemas import StudyOrder, StudyReport
 from api.schemas import ONE_LINE, Decider, FromRow, Patient
@@ -24,6 +24,7 @@ from records.states import (
     Priority,
     RejectionReason,
     VisibleState,
+    Withheld,
 )
 from records.workflow.worklist import WorklistPage, WorklistRow
 
@@ -40,7 +41,12 @@ class DraftSummary(FromRow):
 
 
 class StudySummary(FromRow):
-    """One study of the worklist. detail and reason: why it was skipped or failed."""
+    """One study of the worklist.
+
+    detail and reason: why it was skipped or failed. withheld: why its draft is shown to nobody;
+    null where there is none, or it is shown. signed_by: who signed a report of the draft; "" while
+    nobody has. report: the report's impression, else its findings.
+    """
 
     id: uuid.UUID
     study_instance_uid: str
@@ -61,12 +67,15 @@ class StudySummary(FromRow):
     last_received_at: dt.datetime
     changed_at: dt.datetime | None
     draft: DraftSummary | None
+    withheld: Withheld | None
+    signed_by: str
+    report: str
 
     @classmethod
     def from_row(cls, row: WorklistRow) -> StudySummary:
         """The summary of a row of the worklist."""
         draft = None
-        if row.draft_id is not None:
+        if row.draft_id is not None and row.withheld is None:
             draft = DraftSummary(
                 id=row.draft_id,
                 model_name=row.model_name,
@@ -214,6 +223,7 @@ class Event(FromRow):
 class StudyDetail(BaseModel):
     """One study with everything that is known of it. drafts, orders, reports: newest first.
 
+    withheld: drafts that are shown to nobody, without what they say.
     draft_hidden: whoever asks reads the films first, so no draft is given yet.
     waits_for_order_until: then it is drafted without an order; null where it does not wait.
     timeline: its newest lines, oldest of them first. earlier: the `before` of the lines before
@@ -223,6 +233,7 @@ class StudyDetail(BaseModel):
     study: StudySummary
     instances: list[Instance]
     drafts: list[Draft]
+    withheld: list[WithheldDraft]
     draft_hidden: bool
     holds: list[Hold]
     rejections: list[Rejection]

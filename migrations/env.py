@@ -13,6 +13,7 @@ import migrations
 from records.database import (  # noqa: F401 (their tables count too)
     account_tables,
     audit_tables,
+    bundle_tables,
     campaign_tables,
     discrepancy_tables,
     draft_tables,

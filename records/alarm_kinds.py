@@ -28,6 +28,7 @@ class AlarmKind(StrEnum):
     AUDIT_AWAY = "AUDIT_AWAY"
     TRAIL_UNSEALED = "TRAIL_UNSEALED"
     CERTIFICATE_ENDS = "CERTIFICATE_ENDS"
+    MODEL_STOPPED = "MODEL_STOPPED"
 
 
 ALARM_TITLES: dict[AlarmKind, str] = {
@@ -51,6 +52,7 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.AUDIT_AWAY: "The audit server does not take the trail",
     AlarmKind.TRAIL_UNSEALED: "The trail is not sealed",
     AlarmKind.CERTIFICATE_ENDS: "A certificate of ours ends or cannot be renewed",
+    AlarmKind.MODEL_STOPPED: "A person stopped a model",
 }
 """Each kind in a few words, for a subject line."""
 
@@ -125,6 +127,10 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
     AlarmKind.CERTIFICATE_ENDS: (
         "Write a new certificate and its key over the old files; they are read again by "
         "themselves, and the alarm closes. `nightdraft doctor` names the files."
+    ),
+    AlarmKind.MODEL_STOPPED: (
+        "The page Models says who stopped it and why, and lists its drafts. Studies wait until the "
+        "stop is lifted (`nightdraft model lift`) or a worker drafts with another bundle."
     ),
 }
 """What a person does about each kind, where whoever opens the alarm says nothing else."""

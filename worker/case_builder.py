@@ -321,6 +321,7 @@ def _built_case(
             {
                 "sop_instance_uid": instance.source,
                 "position": instance.position.answer,
+                "laterality": instance.laterality,
                 "why": "; ".join(str(evidence) for evidence in instance.position.evidence),
                 "contradicted": instance.position.is_contradicted,
             }

@@ -20,6 +20,7 @@ from model.prompting.confidence import sentence_confidences
 from model.prompting.prompt import read_prior
 from model.reporter import Drafter
 from records.blobs import Blobs
+from records.bundles import stops
 from records.errors import (
     DatabaseDown,
     NightdraftError,
@@ -196,10 +197,11 @@ class _Round:
             return False
         slots = self._reporter.slots
         room = max(1, slots // AHEAD, slots - len(self._in_model))
+        digest = self._reporter.manifest.digest
         with self._renewer.transaction() as session:
-            claimed = self._breaker.claim(
-                session, self._owner, room, self._reporter.manifest.digest
-            )
+            # What waits for this bundle is drafted once the stop is lifted, or with another one.
+            is_stopped = stops.is_stopped(session, digest)
+            claimed = [] if is_stopped else self._breaker.claim(session, self._owner, room, digest)
         self._renewer.add(claimed)
         self._claimed.extend(
             _Claimed(lease, self._executor.submit(self._blobs.read, lease.prepared_blob or ""))

@@ -19,12 +19,16 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 from celery import signals
 from celery.beat import EmbeddedService, Scheduler
 
+from model.manifest import SHIPPED
 from records.broker import broker_client
+from records.bundles import known
 from records.database.session import database_time, unit_of_work
 from records.errors import BundleUnusable
 from records.operations.heartbeats import HeartbeatThread
@@ -43,6 +47,8 @@ Part = Literal["prepare", "draft", "sweep"]
 
 BEAT_SECONDS = 5.0
 """Time between heartbeats, and the time over which a draft worker's pace is taken."""
+
+_CARD_CHARACTERS = 50_000
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -131,11 +137,33 @@ def check_requirements(part: Part) -> None:
         database_time(session)
     with broker_client(settings().address("redis_url")) as client:
         client.ping()
+    if part != "sweep":
+        _note_bundle()
     if part == "prepare":
-        served_manifest()
         check_sources(settings())
     if part == "draft":
         tasks.reporter()
+
+
+def _note_bundle() -> None:
+    """Keep which bundle is here, with what it declares and its card, for the page Models."""
+    manifest = served_manifest()
+    declared = asdict(manifest)
+    del declared["files"]
+    folder = SHIPPED.get(settings().bundle, Path(settings().bundle))
+    try:
+        card = (folder / "card.md").read_text(encoding="utf-8")[:_CARD_CHARACTERS]
+    except (OSError, ValueError):
+        card = ""  # a bundle needs no card
+    with unit_of_work() as session:
+        known.note(
+            session,
+            manifest.digest,
+            manifest.name,
+            manifest.version,
+            declared,
+            card.replace("\x00", ""),
+        )
 
 
 def _static_facts(part: Part, processes: int) -> dict[str, Any]:

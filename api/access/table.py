@@ -65,6 +65,7 @@ _SETTLED = Row(Permission.SETTLE_MESSAGES, Scope.SITES)
 _CAMPAIGNS = Row(Permission.READ_CAMPAIGNS, Scope.SITES)
 _CAMPAIGNS_POLLED = Row(Permission.READ_CAMPAIGNS, Scope.SITES, is_use=False)
 _CAMPAIGNS_CHANGED = Row(Permission.MANAGE_CAMPAIGNS, Scope.SITES)
+_MODELS = Row(Permission.MANAGE_MODELS)
 _ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.SITES)
 _FHIR = Row(Permission.SEND_ORDERS, Scope.SITES, is_fhir=True)
 _OPERATIONS = Row(Permission.READ_OPERATIONS)
@@ -160,12 +161,14 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/studies/{study}/text"): _EDITED,
     ("POST", "/studies/{study}/show-draft"): _EDITED,
     ("GET", "/studies/{study}/differences"): _EDITED,
+    ("GET", "/studies/{study}/checks"): _EDITED,
     ("GET", "/studies/{study}/sign"): _SIGNED,
     ("POST", "/studies/{study}/sign"): _SIGNED,
     ("POST", "/studies/{study}/reject"): _SIGNED,
     ("POST", "/studies/{study}/addendum"): _SIGNED,
     ("POST", "/studies/{study}/countersign"): _SIGNED,
     ("GET", "/api/studies/{uid}/working-text"): _EDITED,
+    ("GET", "/api/studies/{uid}/working-text/checks"): _EDITED,
     ("PUT", "/api/studies/{uid}/working-text"): _EDITED,
     ("POST", "/api/studies/{uid}/working-text/send"): _EDITED,
     ("POST", "/api/studies/{uid}/working-text/discard"): _EDITED,
@@ -246,6 +249,21 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/campaigns/{campaign_id}/resume"): _CAMPAIGNS_CHANGED,
     ("POST", "/api/campaigns/{campaign_id}/cancel"): _CAMPAIGNS_CHANGED,
     ("POST", "/api/campaigns/{campaign_id}/retry"): _CAMPAIGNS_CHANGED,
+    # Models, and every draft of one.
+    ("GET", "/models"): _OPERATIONS,
+    ("POST", "/models/{digest}/stop"): _MODELS,
+    ("POST", "/models/{digest}/lift"): _MODELS,
+    ("GET", "/models/{digest}/drafts"): Row(Permission.MANAGE_MODELS, Scope.SITES),
+    ("POST", "/mode-proposals"): _MODELS,
+    ("POST", "/mode-proposals/{proposal_id}/decision"): _MODELS,
+    ("GET", "/api/models"): _OPERATIONS,
+    ("POST", "/api/models/{digest}/stop"): _MODELS,
+    ("POST", "/api/models/{digest}/lift"): _MODELS,
+    ("GET", "/api/models/{digest}/drafts"): Row(Permission.MANAGE_MODELS, Scope.SITES),
+    ("GET", "/api/models/{digest}/drafts.csv"): Row(Permission.MANAGE_MODELS, Scope.SITES),
+    ("POST", "/api/mode-proposals"): _MODELS,
+    ("POST", "/api/mode-proposals/{proposal_id}/consent"): _MODELS,
+    ("POST", "/api/mode-proposals/{proposal_id}/refuse"): _MODELS,
     # Parts, nights and numbers, without patients.
     ("GET", "/tonight"): _OPERATIONS,
     ("GET", "/tonight/live"): _OPERATIONS_POLLED,

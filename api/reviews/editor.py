@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from api.readers import account_id, hides, reader_of
+from api.reviews.text_checks import TextCheck, check_text
 from api.word_differences import WordsOf, compare_words
 from records.database.draft_tables import Draft
 from records.database.review_tables import Review, WorkingText
@@ -34,6 +35,7 @@ class Editor:
         rejections: of this draft, newest first.
         left: texts that were written from other drafts of the study.
         differences: by section, the words of the draft and of the text or report.
+        checks: where its reader should look, before it is signed.
     """
 
     reader: Reader
@@ -46,6 +48,7 @@ class Editor:
     rejections: Sequence[Review] = ()
     left: Sequence[WorkingText] = ()
     differences: dict[str, list[WordsOf]] | None = None
+    checks: Sequence[TextCheck] = ()
 
     @property
     def has_changes(self) -> bool:
@@ -109,6 +112,7 @@ def load_editor(
         ],
         left=left,
         differences=differences(draft, text.findings, text.impression),
+        checks=check_text(session, draft, text.findings, text.impression),
     )
 
 

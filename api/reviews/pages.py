@@ -27,6 +27,7 @@ from api.reviews.schemas import (
     SignRequest,
     Version,
 )
+from api.reviews.text_checks import check_text
 from api.schemas import Decider
 from api.studies import load_study
 from records.database.session import unit_of_work
@@ -84,6 +85,18 @@ def post_show_draft(study: uuid.UUID) -> Response:
         if account is not None:
             readings.show_draft(session, draft, account)
     return _redirect_to(study, "#editor")
+
+
+@router.get("/studies/{study}/checks")
+def show_checks(study: uuid.UUID) -> str:
+    """Where a reader should look in the text in work."""
+    with unit_of_work() as session:
+        draft = current_draft(session, str(study))
+        require_shown(session, draft)
+        text = working_texts.read(session, draft)
+        return render(
+            "text_checks.html", checks=check_text(session, draft, text.findings, text.impression)
+        )
 
 
 @router.get("/studies/{study}/differences")

@@ -18,6 +18,8 @@ from api.problems import PROBLEM_RESPONSES, problem_response, problem_responses
 from api.readers import account_id, reader_of, require_recent_login, require_shown
 from api.reviews.schemas import (
     AddendumRequest,
+    Check,
+    CheckList,
     CountersignRequest,
     DiscardRequest,
     RejectRequest,
@@ -28,6 +30,7 @@ from api.reviews.schemas import (
     TextRequest,
     WorkingText,
 )
+from api.reviews.text_checks import check_text
 from api.schemas import StudyUid
 from records.database.draft_tables import Draft
 from records.database.review_tables import Review as ReviewRow
@@ -69,6 +72,17 @@ def read_working_text(uid: StudyUid, response: Response) -> WorkingText:
         text = working_texts.read(session, draft)
     response.headers["etag"] = text.etag
     return WorkingText.from_text(text)
+
+
+@router.get("/working-text/checks", responses=problem_responses(404, 409))
+def read_checks(uid: StudyUid) -> CheckList:
+    """Where a reader should look in the text in work."""
+    with unit_of_work() as session:
+        draft = current_draft(session, uid)
+        require_shown(session, draft)
+        text = working_texts.read(session, draft)
+        checks = check_text(session, draft, text.findings, text.impression)
+    return CheckList(version=text.version, checks=[Check.model_validate(check) for check in checks])
 
 
 @router.put("/working-text", responses=_CHANGES, response_model=WorkingText)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas import MANY_LINES, Decider
+from model.consistency import FlagKind
 from model.dicom.characters import remove_controls
 from records.database import review_tables
 from records.reviews import working_texts
@@ -60,6 +61,30 @@ class WorkingText(BaseModel):
             sent_by=text.sent_by,
             note=text.note,
         )
+
+
+class Check(BaseModel):
+    """A place of the text at which a reader should look; it is a question, not a verdict.
+
+    section: "findings" or "impression"; "" where it is about the whole text. start, end: of the
+    sentence, in characters of the section.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    section: str
+    start: int
+    end: int
+    sentence: str
+    kind: FlagKind
+    message: str
+
+
+class CheckList(BaseModel):
+    """What the checks of the text in work ask, by section and sentence. version: of the text."""
+
+    version: int
+    checks: list[Check]
 
 
 class TextRequest(BaseModel):

@@ -18,6 +18,7 @@
   const status = document.getElementById("saved");
   const conflict = document.getElementById("conflict");
   const differences = document.querySelector("#differences > div");
+  const checks = document.getElementById("checks");
   const address = `/api/studies/${form.dataset.study}/working-text`;
   const owner = document.querySelector(".who a")?.textContent.trim() ?? "";
 
@@ -100,7 +101,7 @@
         keep(response.headers.get("etag"), answer);
         firstUnsaved = 0;
         say(`Saved ${clock()}.`);
-        showDifferences();
+        showWhatIsSaid();
       } else if (response.status === 412) {
         ask(response.headers.get("etag"), answer.current);
       } else if (response.status === 401 || response.status === 403) {
@@ -186,24 +187,42 @@
     else {
       firstUnsaved = 0;
       say(`The text of ${current.saved_by || "the draft"}.`);
-      showDifferences();
+      showWhatIsSaid();
     }
   }
 
-  // --- Differences ---
+  // --- What is said of the text: differences from the draft, and where a reader should look ---
 
-  async function showDifferences() {
-    if (!differences || isUnsaved()) return;
+  async function refresh(part, path) {
+    if (!part) return;
     try {
-      const answer = await fetch(`${form.dataset.page}/differences`, { cache: "no-store" });
-      if (!answer.ok) return;
+      const answer = await fetch(`${form.dataset.page}/${path}`, { cache: "no-store" });
+      if (!answer.ok || isUnsaved()) return;
       const template = document.createElement("template");
       template.innerHTML = await answer.text();
-      differences.replaceChildren(template.content);
+      part.replaceChildren(template.content);
     } catch {
-      // They are of the text that was saved last; the next save asks again.
+      // It is of the text that was saved last; the next save asks again.
     }
   }
+
+  function showWhatIsSaid() {
+    if (isUnsaved()) return;
+    refresh(differences, "differences");
+    refresh(checks, "checks");
+  }
+
+  // A line of the checks shows its sentence. The places are those of the text that was saved.
+  checks?.addEventListener("click", (event) => {
+    const quote = event.target.closest("[data-section]");
+    if (!quote) return;
+    const field = fields[quote.dataset.section];
+    const sentence = quote.querySelector("q").textContent;
+    const start = isUnsaved() ? field.value.indexOf(sentence) : Number(quote.dataset.start);
+    if (start < 0) return;
+    field.focus();
+    field.setSelectionRange(start, start + sentence.length);
+  });
 
   // --- Leaving ---
 

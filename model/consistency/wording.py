@@ -90,7 +90,7 @@ def find_age_faults(sentences: Sequence[Sentence], age_years: float | None) -> I
     """Flag ages and words for an age that are not the patient's."""
     if age_years is None:
         return
-    age = f"{age_years:.0f} years" if age_years >= 2 else f"{age_years * 12:.0f} months"
+    age = f"{int(age_years)} years" if age_years >= 2 else f"{int(age_years * 12)} months"
     for sentence in sentences:
         for match in _YEARS.finditer(sentence.words):
             if abs(int(match[1]) - int(age_years)) > _AGE_TOLERANCE:

@@ -123,6 +123,8 @@ class Instance:
         made_from: SOP instance UIDs of the images that it was made from (0008,2112); those that a
             derived or secondary image references (0008,1140) are taken for them, too.
         number: The instance number.
+        laterality: The side of a film of one side, "L" or "R" (0020,0062), or of its series
+            (0020,0060); "" for both sides, and where nothing is said.
         burned_in: Whether (0028,0301) says that the pixels contain an annotation.
         rejected: Whether it is a quality control image (0028,0300), or words say that it must not
             be used.
@@ -151,6 +153,7 @@ class Instance:
     event: str = ""
     made_from: tuple[str, ...] = ()
     number: int = 0
+    laterality: str = ""
     burned_in: bool = False
     rejected: bool = False
     sop_instance_uid: str = ""
@@ -195,6 +198,7 @@ def parse_instance(
         event=_first_text(header, "IrradiationEventUID"),
         made_from=_read_sources(header, is_copy=derived or secondary),
         number=_integer(header, "InstanceNumber", 0),
+        laterality=_laterality(header),
         burned_in=_first_text(header, "BurnedInAnnotation").upper() == "YES",
         rejected=_is_rejected(header),
         sop_instance_uid=_first_text(header, "SOPInstanceUID"),
@@ -204,6 +208,11 @@ def parse_instance(
 
 def _first_text(header: Header, keyword: str) -> str:
     return next(read_texts(header, keyword), "")
+
+
+def _laterality(header: Header) -> str:
+    said = _first_text(header, "ImageLaterality") or _first_text(header, "Laterality")
+    return said.upper() if said.upper() in ("L", "R") else ""
 
 
 def _integer(header: Header, keyword: str, default: int) -> int:

@@ -27,6 +27,7 @@ from nightdraft.cli.comparisons import comparisons
 from nightdraft.cli.corpora import corpus
 from nightdraft.cli.discrepancies import discrepancies
 from nightdraft.cli.messages import messages
+from nightdraft.cli.models_in_use import model
 from nightdraft.cli.nights import night
 from nightdraft.cli.options import app
 from nightdraft.cli.orders import orders
@@ -60,6 +61,7 @@ for name, group in (
     ("campaign", campaign),
     ("discrepancies", discrepancies),
     ("comparisons", comparisons),
+    ("model", model),
     ("trail", trail),
     ("corpus", corpus),
     ("train", train),

@@ -38,6 +38,7 @@ PANELS = {
         "campaign",
         "discrepancies",
         "comparisons",
+        "model",
         "trail",
         "blobs",
         "retention",

@@ -26,6 +26,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.SETTLE_MESSAGES,
         Permission.READ_CAMPAIGNS,
         Permission.MANAGE_CAMPAIGNS,
+        Permission.MANAGE_MODELS,
     },
     # Settings and parts, and no patients.
     Role.ADMINISTRATOR: frozenset(
@@ -47,6 +48,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.READ_MESSAGES,
             Permission.READ_CAMPAIGNS,
             Permission.MANAGE_CAMPAIGNS,
+            Permission.MANAGE_MODELS,
             Permission.SEND_ORDERS,
             Permission.READ_OPERATIONS,
             Permission.READ_PROBES,

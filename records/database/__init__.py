@@ -5,6 +5,7 @@ are known as soon as one of them is.
 """
 
 from records.database import (  # noqa: F401 (their tables count too)
+    bundle_tables,
     draft_tables,
     operation_tables,
     review_tables,

@@ -164,6 +164,8 @@ class Draft(Base):
             unique=True,
             postgresql_where=text("purpose = 'PRIMARY' AND superseded_at IS NULL"),
         ),
+        # All drafts of a bundle, as they were made: what is recalled.
+        Index("ix_drafts_recalled", "bundle_digest", "id"),
         # The current drafts of a bundle: what a campaign drafts again.
         Index(
             "ix_drafts_bundle_digest",

@@ -8,7 +8,8 @@ import uuid
 from sqlalchemy import CheckConstraint, ForeignKey, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from records.database.base import Base, id_column
+from records.database.base import Base, id_column, vocabulary_check
+from records.states import SiteMode
 
 DEFAULT_SITE_ID = uuid.UUID("00000000-0000-7000-8000-000000000001")
 """Our id of the first site, `default`; the migrations make its row."""
@@ -18,11 +19,16 @@ class Site(Base):
     """A place whose studies only its own people see."""
 
     __tablename__ = "sites"
-    __table_args__ = (CheckConstraint("code ~ '^[a-z0-9][a-z0-9-]{0,31}$'", name="code_is_plain"),)
+    __table_args__ = (
+        CheckConstraint("code ~ '^[a-z0-9][a-z0-9-]{0,31}$'", name="code_is_plain"),
+        vocabulary_check("mode", SiteMode),
+    )
 
     id: Mapped[uuid.UUID] = id_column()
     code: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
+    # Whether drafts are shown; it changes only by a proposal to which a second person consented.
+    mode: Mapped[str] = mapped_column(server_default=SiteMode.SHADOW)
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
 
 

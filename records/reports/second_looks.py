@@ -34,6 +34,7 @@ from records.states import (
     DiscrepancyState,
     InstanceState,
 )
+from records.workflow.showing import find_withheld, refuse_withheld
 from records.workflow.site_scope import is_of_site, shows, visible_sites
 
 OFFER_MINUTES = 15
@@ -207,11 +208,14 @@ def read_page(
         query.order_by(Discrepancy.certainty.desc(), Discrepancy.id.desc()).limit(limit + 1)
     )
     entries = [ListedDiscrepancy(*row) for row in rows]
-    shown = entries[:limit]
+    read = entries[:limit]
+    # They are left out here and not by the query, which so walks its index. A page may be shorter.
+    withheld = find_withheld(session, [entry.discrepancy.draft_id for entry in read])
+    shown = [entry for entry in read if entry.discrepancy.draft_id not in withheld]
     note_look(study_ids=[entry.study.id for entry in shown])
     if len(entries) <= limit:
         return DiscrepancyPage(shown, None)
-    last = shown[-1].discrepancy
+    last = read[-1].discrepancy
     return DiscrepancyPage(shown, str(_RankMark(last.certainty, last.id)))
 
 
@@ -220,10 +224,12 @@ def read_record(session: Session, discrepancy_id: uuid.UUID) -> DiscrepancyRecor
 
     Raises:
         NotFound: there is no such discrepancy.
+        NotAllowed: its draft is shown to nobody.
     """
     discrepancy = session.get(Discrepancy, discrepancy_id)
     if discrepancy is None or not _is_shown(session, discrepancy):
         raise NotFound("there is no such discrepancy")
+    refuse_withheld(session, discrepancy.draft_id)
     note_look(study_ids=[discrepancy.study_id])
     return DiscrepancyRecord(
         discrepancy,

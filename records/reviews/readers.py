@@ -14,6 +14,7 @@ from records.database.review_tables import Review
 from records.database.tables import Hold, Study
 from records.errors import NotAllowed, NotFound
 from records.states import WARNING, ReviewDecision
+from records.workflow.showing import refuse_withheld
 
 MOST_TEXT = 10_000
 """Characters of a section. Reports have some hundred."""
@@ -57,13 +58,14 @@ def lock_draft(session: Session, draft_id: uuid.UUID, reader: str) -> Draft:
 
     Raises:
         NotFound: no such draft.
-        NotAllowed: no reader, or it is signed already.
+        NotAllowed: no reader, it is shown to nobody, or it is signed already.
     """
     if not reader.strip():
         raise NotAllowed("a draft is reviewed by somebody: say who the reader is")
     study_id = session.scalar(select(Draft.study_id).where(Draft.id == draft_id))
     if study_id is None:
         raise NotFound("no draft has that id")
+    refuse_withheld(session, draft_id)
     # Lock the study first, as filing an image of it and deciding a hold do.
     session.get(Study, study_id, with_for_update={"key_share": True}, populate_existing=True)
     draft = session.get_one(Draft, draft_id, with_for_update={"read": True}, populate_existing=True)

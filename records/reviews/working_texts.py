@@ -22,6 +22,7 @@ from records.reviews import readings
 from records.reviews.readers import MOST_TEXT, Reader, digest_text, lock_draft
 from records.states import EventKind, ReadingEnd, TextState
 from records.workflow import events
+from records.workflow.showing import find_withheld, refuse_withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,12 @@ class StaleText(TextChanged):
 
 
 def read(session: Session, draft: Draft) -> Text:
-    """The working text of a draft; the draft's own where nobody has written."""
+    """The working text of a draft; the draft's own where nobody has written.
+
+    Raises:
+        NotAllowed: the draft is shown to nobody.
+    """
+    refuse_withheld(session, draft.id)
     note_look(study_ids=[draft.study_id])
     row = session.get(WorkingText, draft.id, populate_existing=True)
     return _to_text(row) if row else Text(draft.id, 0, draft.findings, draft.impression)
@@ -92,8 +98,10 @@ def list_left(
         select(WorkingText)
         .where(WorkingText.study_id == study_id)
         .order_by(WorkingText.saved_at.desc())
-    )
-    return [row for row in rows if row.draft_id != current]
+    ).all()
+    # Such a text begins as its draft's.
+    withheld = find_withheld(session, [row.draft_id for row in rows])
+    return [row for row in rows if row.draft_id != current and row.draft_id not in withheld]
 
 
 def save(

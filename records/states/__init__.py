@@ -20,6 +20,12 @@ from records.states.arrival_states import (
     SiteBasis,
     StudyState,
 )
+from records.states.bundle_states import (
+    WITHHELD_SENTENCES,
+    ProposalState,
+    SiteMode,
+    Withheld,
+)
 from records.states.campaign_states import (
     CAMPAIGN_ENDED,
     CAMPAIGN_MOVING,
@@ -104,6 +110,7 @@ __all__ = [
     "TRANSITIONS",
     "VERDICTS",
     "WARNING",
+    "WITHHELD_SENTENCES",
     "WORK_SUCCEEDED",
     "ActorKind",
     "Agreement",
@@ -134,6 +141,7 @@ __all__ = [
     "Origin",
     "Permission",
     "Priority",
+    "ProposalState",
     "Purpose",
     "QueryKind",
     "QueryState",
@@ -147,6 +155,7 @@ __all__ = [
     "ReviewDecision",
     "Role",
     "SiteBasis",
+    "SiteMode",
     "SiteRule",
     "Stage",
     "StudyState",
@@ -154,5 +163,6 @@ __all__ = [
     "TextState",
     "VisibleState",
     "WalkState",
+    "Withheld",
     "WorkKind",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,8 @@ from records.database.discrepancy_tables import DraftComparison, DraftComparison
 from records.database.draft_tables import Draft
 from records.database.tables import Study
 from records.errors import NotAllowed, NotFound
-from records.states import Agreement, Purpose
+from records.states import WITHHELD_SENTENCES, Agreement, Purpose, Withheld
+from records.workflow.showing import find_withheld
 from records.workflow.site_scope import is_of_site, shows
 
 FOLD_ABOVE = 2_000
@@ -88,20 +89,35 @@ class ComparisonTable:
 
 @dataclass(frozen=True, slots=True)
 class ListedComparison:
-    """A comparison and its study."""
+    """A comparison and its study.
+
+    Attributes:
+        is_withheld: whether one of the drafts is shown to nobody, and so what they say.
+    """
 
     comparison: DraftComparison
     study: Study
+    is_withheld: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRecord:
-    """A comparison with its study and its two drafts."""
+    """A comparison with its study and its two drafts.
+
+    Attributes:
+        withheld: those of the two that are shown to nobody, by their ids, each with why.
+    """
 
     comparison: DraftComparison
     study: Study
     first: Draft
     second: Draft
+    withheld: Mapping[uuid.UUID, Withheld]
+
+    def text_of(self, draft: Draft) -> str:
+        """The text of one of the two, or why it is not shown."""
+        withheld = self.withheld.get(draft.id)
+        return draft.text if withheld is None else WITHHELD_SENTENCES[withheld]
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +360,17 @@ def read_page(
             tuple_(*order) < select(*order).where(DraftComparison.id == last.id).scalar_subquery()
         )
     rows = session.execute(query.order_by(*(column.desc() for column in order)).limit(limit + 1))
-    entries = [ListedComparison(*row) for row in rows]
+    pairs = [(row, study) for row, study in rows]
+    withheld = find_withheld(
+        session,
+        [one for row, _ in pairs for one in (row.first_draft_id, row.second_draft_id)],
+    )
+    entries = [
+        ListedComparison(
+            row, study, row.first_draft_id in withheld or row.second_draft_id in withheld
+        )
+        for row, study in pairs
+    ]
     shown = entries[:limit]
     note_look(study_ids=[entry.study.id for entry in shown])
     is_last = len(entries) <= limit
@@ -368,6 +394,7 @@ def read_record(session: Session, comparison_id: int) -> ComparisonRecord:
         study,
         session.get_one(Draft, comparison.first_draft_id),
         session.get_one(Draft, comparison.second_draft_id),
+        find_withheld(session, [comparison.first_draft_id, comparison.second_draft_id]),
     )
 
 

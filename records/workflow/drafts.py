@@ -11,6 +11,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.bundle_tables import Bundle
 from records.database.draft_tables import Draft
 from records.errors import NightdraftError
 from records.states import WARNING, EndReason, EventKind, Purpose
@@ -87,6 +88,11 @@ def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
             session.execute(current.where(Draft.id == draft_id).values(superseded_at=None))
     if draft_id is None:
         fields = asdict(new)
+        session.execute(
+            insert(Bundle)
+            .values(digest=new.bundle_digest, name=new.model_name, version=new.model_version)
+            .on_conflict_do_nothing()
+        )
         fields["text"] = f"{WARNING}\n\n{new.text}"
         draft_id = session.scalar(
             insert(Draft)

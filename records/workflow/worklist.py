@@ -38,13 +38,15 @@ from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
 from records.database.draft_tables import Draft, DraftRequest, LiveLease
+from records.database.review_tables import Review
 from records.database.session import database_time, interval
 from records.database.tables import Hold, Instance, Study, Tally, WorklistEntry
 from records.errors import NotAllowed, NotFound
 from records.settings import settings
-from records.states import Priority, TallyKind, VisibleState
+from records.states import Priority, ReviewDecision, TallyKind, VisibleState, Withheld
 from records.workflow import tallies
 from records.workflow.search import Matches, find_studies
+from records.workflow.showing import why_withheld
 from records.workflow.site_scope import is_of_site, is_visible, visible_sites
 from records.workflow.worklist_filters import ListOrder, WorklistFilter
 
@@ -145,6 +147,9 @@ class WorklistRow:
         instance_count: all objects that came under its UID.
         has_newest_draft: whether the draft is that of the study's present revision. A draft that
             was made before of the same inputs is, too.
+        withheld: why the draft is shown to nobody; None where there is none, or it is shown.
+        signed_by: who signed a report of the draft; "" while nobody has.
+        report: the report's impression, else its findings; "" while nobody has signed.
     """
 
     id: uuid.UUID
@@ -173,6 +178,9 @@ class WorklistRow:
     image_count: int
     instance_count: int
     has_newest_draft: bool
+    withheld: Withheld | None = None
+    signed_by: str = ""
+    report: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -575,6 +583,10 @@ def count_drafts(session: Session, seconds: float) -> int:
     return session.scalar(query) or 0
 
 
+WITHHELD = why_withheld(Draft.bundle_digest, Study.site_id)
+"""Why the draft of a row is shown to nobody; NULL where it is shown."""
+
+
 def _rows() -> Select[Any]:
     image_count = (
         select(func.count())
@@ -597,8 +609,12 @@ def _rows() -> Select[Any]:
             DraftRequest,
             Draft.id.label("draft_id"),
             Draft.model_name,
-            Draft.impression,
-            Draft.findings,
+            WITHHELD.label("withheld"),
+            # What is withheld leaves the database in no list.
+            case((WITHHELD.is_(None), Draft.impression), else_="").label("impression"),
+            case((WITHHELD.is_(None), Draft.findings), else_="").label("findings"),
+            Review.reader.label("signed_by"),
+            func.coalesce(func.nullif(Review.impression, ""), Review.findings).label("report"),
             image_count.label("image_count"),
             instance_count.label("instance_count"),
             held.label("held"),
@@ -613,6 +629,9 @@ def _rows() -> Select[Any]:
                 Draft.superseded_at.is_(None),
                 Draft.purpose == "PRIMARY",
             ),
+        )
+        .outerjoin(
+            Review, and_(Review.draft_id == Draft.id, Review.decision == ReviewDecision.SIGNED)
         )
     )
 
@@ -644,6 +663,9 @@ def _row(line: Any) -> WorklistRow:
         model_name=line.model_name or "",
         impression=line.impression or "",
         findings=line.findings or "",
+        withheld=Withheld(line.withheld) if line.draft_id and line.withheld else None,
+        signed_by=line.signed_by or "",
+        report=line.report or "",
         image_count=line.image_count,
         instance_count=line.instance_count,
         has_newest_draft=bool(

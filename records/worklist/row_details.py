@@ -79,8 +79,8 @@ def describe(session: Session, rows: Sequence[WorklistRow]) -> dict[uuid.UUID, R
     described = {}
     for row in rows:
         draft = drafts.get(row.id)
-        # Who may not see the draft yet is not told what it contradicts.
-        is_hidden = not (row.findings or row.impression)
+        # Who may not see the draft, or not yet, is not told what it contradicts.
+        is_hidden = row.withheld is not None or not (row.findings or row.impression)
         support = (draft.support or {}) if draft is not None and not is_hidden else {}
         unsupported = [
             one for one in support.get("statements", ()) if one["verdict"] == "not supported"
@@ -92,7 +92,7 @@ def describe(session: Session, rows: Sequence[WorklistRow]) -> dict[uuid.UUID, R
             else "",
             has_prior=bool(draft is not None and draft.has_prior),
             contradictions=len(unsupported) + len(support.get("omissions", ())),
-            is_cut=bool(draft is not None and draft.cut),
+            is_cut=bool(draft is not None and draft.cut and not is_hidden),
             review=reviews.get(row.id, ""),
             reader=readers.get(row.id),
             modalities=tuple(sorted(modalities.get(row.id, ()))),

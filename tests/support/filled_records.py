@@ -101,6 +101,7 @@ def fill(setting: Callable[..., None]) -> dict[str, Any]:
             "comparison_id": session.scalars(select(DraftComparison.id)).first(),
             "message_id": message,
             "campaign_id": campaign,
+            "digest": "bundle",
         }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from sqlalchemy import select
 
 from records import received_messages
+from records.bundles.acceptance import Acceptance
 from records.campaigns import campaigns
 from records.database.discrepancy_tables import Discrepancy, DraftComparison
 from records.database.session import unit_of_work
@@ -123,6 +125,14 @@ def plant(name, number, site_id, code, sender, client):
         )
         assert answer.status_code == 201, answer.text
         resources[kind] = resource["id"]
+    ((proposal,),) = run_sql(
+        "INSERT INTO mode_proposals (site_id, mode, bundle_digest, reason, acceptance, proposer_id,"
+        " proposed_by) VALUES (:site, 'CLINICAL', 'bundle', :reason, :figures, 'x', 'Dr. Roe')"
+        " RETURNING id",
+        site=site_id,
+        reason=f"{name} was tried",
+        figures=json.dumps(asdict(Acceptance(1, 0, 0, 0, 0, 0, None, None, is_enough=False))),
+    )
     return {
         "study": study,
         "uid": uid,
@@ -132,6 +142,8 @@ def plant(name, number, site_id, code, sender, client):
         "review_id": review,
         "discrepancy_id": discrepancy,
         "comparison_id": comparison,
+        "digest": "bundle",
+        "proposal_id": proposal,
         "message_id": message,
         "campaign_id": campaign,
         "hold": hold,

@@ -9,15 +9,20 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
+from model.manifest import read_manifest
 from records.accounts import accounts
+from records.actors import Actor, acting_as
+from records.bundles import known, modes, stops
 from records.database.session import unit_of_work
-from records.states import Role
+from records.states import ActorKind, Role, SiteMode
 from tests.support.accounts import PASSWORD, make_account
+from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again
 from tests.support.filled_records import add_states, addresses, fill
 from tests.support.page_looks import LOOKS, PICTURES, is_wide
 from tests.support.paths import ROOT
@@ -213,3 +218,29 @@ def test_no_page_violates_wcag(serve, browser, filled):
         page.evaluate("document.querySelector('main').append(document.createElement('img'))")
         checker.look("an image without words")
         assert any(one.startswith("image-alt") for one in checker.found)
+
+
+def test_the_pages_of_models_in_every_state(serve, browser, database, data_dir):
+    study = draft(1, (NODULE, 0.9))
+    draft_again(study, CLEAR)
+    manifest = asdict(read_manifest("demo"))
+    ada = make_account("ada", Role.LEAD, sites=["default"], name="Ada Lovelace")
+    with unit_of_work() as session:
+        known.note(session, "bundle", "m", "1", manifest, "# A card\n\nIt knows phantoms only.")
+        for _ in range(2):
+            stops.stop(session, "bundle", "Dr. Roe", "It invents findings.")
+            stops.lift(session, "bundle", "Dr. Doe", "The display was at fault.")
+        stops.stop(session, "bundle", "Dr. Roe", "It invents findings on portable films.")
+        for note in ("Too early.", ""):
+            with acting_as(Actor(ActorKind.ACCOUNT, "ada", str(ada.id))):
+                row = modes.propose(session, "default", "B", SiteMode.SHADOW, "A month of trial.")
+            if note:
+                with acting_as(Actor(ActorKind.ACCOUNT, "bob", "another")):
+                    modes.decide(session, row.id, consents=False, note=note)
+    with checking(browser, serve().url) as checker:
+        checker.log_in("ada")
+        checker.open("/models", "models in every state")
+        checker.open("/models/bundle/drafts", "a recall")
+        checker.open(f"/studies/{study}", "a study with a stopped draft")
+        checker.open("/", "a worklist with a stopped draft")
+        checker.assert_nothing()

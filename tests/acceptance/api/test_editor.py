@@ -147,3 +147,22 @@ def test_who_reads_first_sees_the_draft_after_the_films(serve, study, log_in):
     expect(page.get_by_label("Findings")).to_have_value(findings)
     ((arm, shown),) = run_sql("SELECT arm, draft_shown_at >= films_opened_at FROM readings")
     assert (arm, shown) == ("READ_FIRST", True)
+
+
+def test_a_line_of_the_checks_comes_with_the_text_and_shows_its_sentence(serve, study, log_in):
+    server = serve()
+    page = log_in(server.url, "roe")
+    page.goto(f"{server.url}/studies/{study}")
+    page.get_by_label("Findings").fill("The heart is normal. No pneumothorax.")
+    page.get_by_label("Impression").fill("Small left pneumothorax.")
+    lines = page.locator("#checks li")
+    denied = lines.filter(has_text="This is named in the impression: pneumothorax.")
+    expect(denied).to_be_visible()
+    denied.get_by_role("button").click()
+    chosen = page.evaluate(
+        "(field => field.value.slice(field.selectionStart, field.selectionEnd))"
+        "(document.getElementById('findings'))"
+    )
+    assert chosen == "No pneumothorax."
+    page.get_by_label("Impression").fill("No pneumothorax.")
+    expect(denied).to_have_count(0)

@@ -164,11 +164,10 @@ def test_a_view_is_saved_and_opens_first(serve, seeder, page):
 def faults_of(page):
     """What axe-core finds on a page as it is."""
     page.evaluate(AXE.read_text())
-    found = page.evaluate(
+    return page.evaluate(
         """async () => (await axe.run({runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa",
             "wcag22a", "wcag22aa"]})).violations.map(({id, nodes}) => id + ": " + nodes[0].html)"""
     )
-    return found
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])

@@ -88,10 +88,18 @@ def decisions(ids):
             {"name": "by whom", "studies": [{"accession_number": "A1"}]},
             "SELECT created_by FROM campaigns WHERE name = 'by whom'",
         ),
+        "stop": (
+            f"/api/models/{run_sql('SELECT bundle_digest FROM drafts')[0][0]}/stop",
+            {"reason": "wrong sides"},
+            "SELECT stopped_by FROM bundle_stops",
+        ),
     }
 
 
-KINDS = ["decision", "many", "withdrawal", "reinstatement", "settlement", "rejection", "campaign"]
+KINDS = [
+    *("decision", "many", "withdrawal", "reinstatement"),
+    *("settlement", "rejection", "campaign", "stop"),
+]
 
 
 def kept(query):
@@ -126,7 +134,10 @@ def test_a_program_is_kept_with_whom_it_acts_for(client, ids, kind):
     make_account()
     with unit_of_work() as session:
         token = programs.create(
-            session, "ris", [Permission.CHANGE_WORK, Permission.MANAGE_CAMPAIGNS], "a test"
+            session,
+            "ris",
+            [Permission.CHANGE_WORK, Permission.MANAGE_CAMPAIGNS, Permission.MANAGE_MODELS],
+            "a test",
         )
     headers = {"authorization": f"Bearer {token}"}
     address, body, query = decisions(ids)[kind]
@@ -209,6 +220,7 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
         "SettlementRequest",
         "SignRequest",
         "SiteMoveRequest",
+        "StopRequest",
         "TextRequest",
         "WithdrawalRequest",
     }

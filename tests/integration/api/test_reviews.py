@@ -262,6 +262,47 @@ def test_before_the_first_account_a_name_is_typed(database, data_dir, client, se
     assert "Signed by Ada" in client.post(f"/studies/{study}/sign", data=form).text
 
 
+def test_the_worklist_shows_a_report_as_a_report(people, study):
+    roe = people["roe"]
+    before = roe.get(f"/studies/{study}").text
+    seen = re.search(r"changed\?seen=(\w+)", before)[1]
+    row = roe.get("/api/studies").json()["studies"][0]
+    assert (row["signed_by"], row["report"]) == ("", "")
+    assert "AI draft, not reviewed" in roe.get("/").text
+    etag = roe.get(path_of(study)).headers["etag"]
+    put(roe, study, etag, "The lungs are clear.", "An impression of a reader.")
+    form = page_fields(roe.get(f"/studies/{study}/sign").text)
+    assert roe.post(f"/studies/{study}/sign", data=form).status_code == 303
+    page = roe.get("/").text
+    assert "Report, signed by Roe (roe)" in page
+    assert "An impression of a reader." in page
+    assert "AI draft, not reviewed" not in page
+    row = roe.get("/api/studies").json()["studies"][0]
+    assert (row["signed_by"], row["report"]) == ("Roe (roe)", "An impression of a reader.")
+    assert roe.get(f"/studies/{study}/changed?seen={seen}").status_code == 200
+
+
+# ---- Checks of the text ----
+
+
+def test_a_text_is_checked_on_the_page_before_the_signature_and_by_rest(people, study):
+    roe = people["roe"]
+    etag = roe.get(path_of(study)).headers["etag"]
+    denied, named = "No pneumothorax.", "Small left pneumothorax."
+    put(roe, study, etag, f"The heart is normal. {denied}", named)
+    given = roe.get(f"{path_of(study)}/checks").json()
+    contradictions = [
+        (check["section"], check["sentence"], check["start"], check["end"])
+        for check in given["checks"]
+        if check["kind"] == "CONTRADICTION"
+    ]
+    assert contradictions == [("findings", denied, 21, 37), ("impression", named, 0, 24)]
+    assert given["version"] == 1
+    for place in ("", "/checks", "/sign"):
+        page = html.unescape(roe.get(f"/studies/{study}{place}").text)
+        assert all(check["message"] in page for check in given["checks"])
+
+
 # ---- Read first ----
 
 
@@ -271,6 +312,7 @@ def test_nothing_of_a_draft_is_sent_before_the_films_were_read(people, study, se
     roe = people["roe"]
     places = (
         *("/", "/live", f"/studies/{study}", f"/studies/{study}/differences", "/api/studies"),
+        *(f"/studies/{study}/checks", f"{path_of(study)}/checks"),
         *(f"/studies/{study}/sign", f"/api/studies/{study}", path_of(study)),
     )
 

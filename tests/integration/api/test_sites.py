@@ -19,7 +19,7 @@ from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.campaigns import create
 from tests.support.fhir_resources import MRN, identifier, patient, service_request
 from tests.support.received_orders import send_order, send_order_for
-from tests.support.two_sites import site_of
+from tests.support.two_sites import show_drafts, site_of
 
 REFUSED = "You may not do this"
 
@@ -30,6 +30,7 @@ def two_sites(database, data_dir, setting, seeder):
     with unit_of_work() as session:
         sites.create(session, "north", "North Hospital")
         sites.set_callers(session, "north", ["NORTH_CR"])
+    show_drafts()
     found = {}
     for code, caller, number in (("north", "NORTH_CR", 1), ("default", "XRAY1", 4)):
         (drafted,) = seeder.complete(number, calling_ae=caller)

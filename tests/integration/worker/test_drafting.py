@@ -12,6 +12,7 @@ from sqlalchemy import func, text
 from model.errors import BundleError, DeviceError
 from model.reporter import NullReporter
 from records.blobs import Blobs
+from records.bundles import stops
 from records.database.draft_tables import DraftRequest, LiveLease
 from records.database.session import unit_of_work
 from records.database.tables import Study
@@ -478,3 +479,21 @@ def test_a_lost_database_is_reported_and_nothing_is_lost(night):
         draft()
     night(database_url=url)
     assert visible_state(study) is PREPARED
+
+
+def test_a_stopped_bundle_drafts_nothing_and_what_waits_is_drafted_after_the_stop():
+    (first,) = prepared(1)
+    assert draft() == 1  # its bundle is known now
+    (study,) = prepared(2)
+    digest = Reporter().manifest.digest
+    with unit_of_work() as session:
+        stops.stop(session, digest, "Dr. Roe", "It invents findings.")
+    for _ in range(2):
+        assert draft() == 0
+    assert visible_state(study) is PREPARED
+    with unit_of_work() as session:
+        assert [alarm.kind for alarm in alarms.open_alarms(session)] == ["MODEL_STOPPED"]
+        stops.lift(session, digest, "Dr. Roe", "It was the display.")
+    assert draft() == 1
+    assert visible_state(study) is DRAFTED
+    assert visible_state(first) is DRAFTED

@@ -165,6 +165,15 @@ def test_ages_that_do_not_fit(sentence: str, age: float | None, kinds: set[FlagK
     assert {kind for _, kind in flagged(sentence, age_years=age)} == kinds
 
 
+def test_an_age_is_said_in_whole_years_as_people_say_it() -> None:
+    flags = check_report(ReportFacts("30-year-old.", "", age_years=80.9))
+    assert [flag.message for flag in flags] == [
+        'It says "30-year-old"; the patient is 80 years old.'
+    ]
+    (flag,) = check_report(ReportFacts("Osteopenia.", "", age_years=0.99))
+    assert flag.message == 'It says "osteopenia"; the patient is 11 months old.'
+
+
 def test_a_question_of_the_indication_without_an_answer_is_flagged_once() -> None:
     question = "cough, r/o pneumothorax"
     assert flagged("The lungs are clear.", "Normal.", indication=question) == {

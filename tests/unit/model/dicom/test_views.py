@@ -435,3 +435,19 @@ def test_an_empty_header_is_no_image() -> None:
 )
 def test_the_time_of_acquisition(header: dict[str, Any], acquired: str) -> None:
     assert parse_instance(header).acquired == acquired
+
+
+@pytest.mark.parametrize(
+    ("header", "laterality"),
+    [
+        ({"ImageLaterality": "R"}, "R"),
+        ({"ImageLaterality": "l", "Laterality": "R"}, "L"),
+        ({"Laterality": "L"}, "L"),
+        ({"ImageLaterality": "U", "Laterality": "L"}, ""),
+        ({"ImageLaterality": "B"}, ""),
+        ({"Laterality": "left"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_side_of_a_film_of_one_side(header: dict[str, Any], laterality: str) -> None:
+    assert parse_instance(header).laterality == laterality

@@ -48,6 +48,7 @@ VERBS = (
         "Fetch",
         "Fit",
         "Let",
+        "Lift",
         "List",
         "Make",
         "Measure",
@@ -58,7 +59,19 @@ VERBS = (
         "Run",
         "Score",
     ),
-    *("Send", "Serve", "Set", "Settle", "Show", "Take", "Time", "Train", "Withdraw", "Write"),
+    *(
+        "Send",
+        "Serve",
+        "Set",
+        "Settle",
+        "Show",
+        "Stop",
+        "Take",
+        "Time",
+        "Train",
+        "Withdraw",
+        "Write",
+    ),
 )
 """With these a sentence about a command begins."""
 

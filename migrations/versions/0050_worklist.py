@@ -1,7 +1,7 @@
 """Who reads which study, the saved views of readers, and a priority that a person chose.
 
-Revision ID: 0049
-Revises: 0048
+Revision ID: 0050
+Revises: 0049
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from alembic import op
 
 import migrations
 
-revision = "0049"
-down_revision = "0048"
+revision = "0050"
+down_revision = "0049"
 branch_labels = None
 depends_on = None
 
