@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import time
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -94,7 +95,7 @@ def _addresses(port: int, rows: int) -> dict[str, str]:
     second = read(port, unescape(next_page))
     (previous,) = re.findall(r'id="newer" href="([^"]+)"', second)
     (study,) = re.findall(r'id="study-([0-9a-f-]+)"', first)[:1]
-    (seen,) = re.findall(r'data-seen="([^"]+)"', first)
+    seen = _settled_digest(port)
     middle = rows // 2
     return {
         "first page": "/?all=1",
@@ -124,6 +125,18 @@ def _addresses(port: int, rows: int) -> dict[str, str]:
         "a study's neighbours by REST": f"/api/studies/{study}/neighbours",
         "a page by REST": "/api/worklist",
     }
+
+
+def _settled_digest(port: int) -> str:
+    """The digest of the first page once the server's own signs of life are on it."""
+    seen = ""
+    for _ in range(100):
+        (now,) = re.findall(r'data-seen="([^"]+)"', read(port, "/?all=1"))
+        if now == seen:
+            break
+        seen = now
+        time.sleep(0.5)
+    return seen
 
 
 def render(measured: dict[str, Any]) -> RenderableType:

@@ -173,7 +173,8 @@ def faults_of(page):
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_axe_finds_nothing_in_the_states_that_no_address_has(serve, seeder, page, scheme):
     page.emulate_media(color_scheme=scheme)
-    support = {"statements": [{"verdict": "not supported"}], "omissions": []}
+    statement = {"verdict": "not supported", "observation": "Edema", "sentence": "Edema."}
+    support = {"statements": [statement], "omissions": [], "studies": 9, "error_rate": 0.1}
     study, (waiting,) = seeder.draft_study(1, support=support, cut=True), seeder.complete(2)
     server = serve()
     log_in(page, server)
@@ -194,10 +195,10 @@ def test_axe_finds_nothing_in_the_states_that_no_address_has(serve, seeder, page
     page.keyboard.press("Escape")
     page.select_option("select[name=change]", "CANCEL")
     page.click("text=Change the ticked studies")
-    expect(page.locator("h1")).to_have_text("Cancel: 1 study?")
+    expect(page.locator("h1")).to_have_text("Make no draft: 1 study?")
     assert faults_of(page) == []
-    page.click("button:has-text('Cancel: 1')")
-    expect(page.locator("h1")).to_have_text("Cancel: 1 study changed")
+    page.click("button:has-text('Make no draft: 1')")
+    expect(page.locator("h1")).to_have_text("Make no draft: 1 study changed")
     assert faults_of(page) == []
     page.goto(f"{server.url}/studies/{study}")
     expect_study(page, study)
@@ -214,11 +215,11 @@ def test_ticked_studies_are_changed_after_a_question(serve, seeder, page):
     expect(page.locator("#ticked")).to_have_text("3 ticked")
     page.select_option("select[name=change]", "CANCEL")
     page.click("text=Change the ticked studies")
-    expect(page.locator("h1")).to_have_text("Cancel: 2 studies?")
+    expect(page.locator("h1")).to_have_text("Make no draft: 2 studies?")
     expect(page.locator("table")).to_contain_text("It has a draft: its own page withdraws that.")
     assert run_sql("SELECT DISTINCT state FROM draft_requests WHERE state = 'CANCELLED'") == []
-    page.click("button:has-text('Cancel: 2')")
-    expect(page.locator("h1")).to_have_text("Cancel: 2 studies changed")
+    page.click("button:has-text('Make no draft: 2')")
+    expect(page.locator("h1")).to_have_text("Make no draft: 2 studies changed")
     with unit_of_work() as session:
         states = {id_: worklist.read_row(session, id_).state for id_ in (waiting, other, drafted)}
     assert states == {
