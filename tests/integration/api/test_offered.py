@@ -52,6 +52,9 @@ NOT_OFFERED = {
     # Of programs, and of the identity provider.
     ("POST", "/auth/token"),
     ("POST", "/login/oidc/backchannel-logout"),
+    # Offered while a model is stopped, and while a proposal waits (test_models).
+    ("POST", "/models/{digest}/lift"),
+    ("POST", "/mode-proposals/{proposal_id}/decision"),
     # Offered where somebody is looked for in vain, and while an access lasts.
     ("POST", "/emergency"),
     ("POST", "/emergency/{access_id}/end"),
