@@ -20,6 +20,7 @@ from records.retention.site_days import list_site_periods, read_site_days, set_s
 from records.states import ActorKind, SiteRule
 from records.workflow import sites
 from tests.support.retention import draft_studies, has_files, older, prepared_files, sign
+from tests.support.two_sites import show_drafts
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,7 @@ def blobs(database: str, data_dir: Path, setting: Callable[..., None]) -> Blobs:
     with unit_of_work() as session:
         sites.create(session, "north")
         sites.create(session, "south")
+    show_drafts()
     return Blobs(data_dir)
 
 
