@@ -12,7 +12,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -158,6 +158,13 @@ def database(servers: EmbeddedServers, setting: Callable[..., None]) -> Iterator
     yield from _database(servers, setting, _TEMPLATE)
 
 
+@pytest.fixture(scope="module")
+def shared_database(servers: EmbeddedServers) -> Iterator[str]:
+    """A fresh migrated database for all tests of a file: its URL, which each test sets itself."""
+    with _new_database(servers, _TEMPLATE) as url:
+        yield url
+
+
 @pytest.fixture
 def parts_database(database: str, setting: Callable[..., None]) -> str:
     """`database`, whose address now is that of the running parts' role; the URL of that role."""
@@ -218,12 +225,17 @@ def _is_roomy(folder: Path) -> bool:
 def _database(
     servers: EmbeddedServers, setting: Callable[..., None], template: str
 ) -> Iterator[str]:
+    with _new_database(servers, template) as url:
+        setting(database_url=url)
+        yield url
+
+
+@contextmanager
+def _new_database(servers: EmbeddedServers, template: str) -> Iterator[str]:
     servers.restart_dead()
     name = f"test_{next(_numbers)}"
     _run_sql(servers, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
-    url = _url(servers, name)
-    setting(database_url=url)
-    yield url
+    yield _url(servers, name)
     _read_settings_again()
     _run_sql(servers, f'DROP DATABASE "{name}" WITH (FORCE)')
 

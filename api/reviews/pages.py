@@ -140,7 +140,7 @@ def post_signature(study: uuid.UUID, fields: FormFields) -> Response:
     except StaleText as error:
         page = render("conflict.html", study=study, mine=None, theirs=error.current)
         return HTMLResponse(page, 409)
-    return _redirect_to(study, "#editor")
+    return _redirect_to(study, "#go-on")  # the link to the next study has the focus: Enter goes on
 
 
 @router.post("/studies/{study}/reject")

@@ -85,15 +85,26 @@ window.nightdraftKeys = (() => {
     dialog.showModal();
   }
 
+  // A key that is held down presses nothing: the page that its first press opened may have another
+  // button in the same place, and that one may sign.
+  document.addEventListener("keydown", (event) => {
+    if (event.repeat && event.key === "Enter" && event.target.closest?.("button, a, summary")) event.preventDefault();
+  });
+
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-    if (isWriting(event.target) || document.querySelector("dialog[open]")) return;
+    if (document.querySelector("dialog[open]")) return;
+    if (isWriting(event.target)) {
+      if (event.key === "Escape") event.target.blur(); // Tab goes on from here
+      return;
+    }
     const entry = table.find((one) => one.key === event.key);
     if (!entry || (isOff() && entry.key !== "?" && entry.key.length === 1)) return;
     if (entry.action(event) !== false) event.preventDefault(); // false: it was not meant
   });
 
   register("?", "This map", showMap);
+  register("Escape", "Leave a field, so that keys act again", () => false);
   register("/", "Search", () => {
     const field = document.getElementById("words");
     if (!field) return false;

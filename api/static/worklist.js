@@ -66,10 +66,9 @@
     try {
       if (given !== null) sessionStorage.setItem(LIST, given);
       const list = given ?? sessionStorage.getItem(LIST);
-      if (given === null && list !== null) {
+      if (list !== null) {
         const query = new URLSearchParams({ list });
-        for (const id of ["next-study", "previous-study"]) {
-          const link = document.getElementById(id);
+        for (const link of document.querySelectorAll("#next-study, #previous-study, .of-list")) {
           link.href = `${link.pathname}?${query}`;
         }
         const back = document.getElementById("to-list");
@@ -82,6 +81,8 @@
     keys.register("j", "Next study of the list", follow("next-study"), "study");
     keys.register("k", "Study before", follow("previous-study"), "study");
     keys.register("u", "Back to the worklist", follow("to-list"), "study");
+    const hidden = document.getElementById("show-draft");
+    if (hidden) keys.register("e", "Show the draft", () => hidden.click(), "study");
   }
 
   const reader = document.querySelector("#reader[data-lock]");

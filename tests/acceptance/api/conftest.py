@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,14 +48,14 @@ class Server:
         return self.process.wait(timeout=20)
 
 
-@pytest.fixture
-def serve(database: str, data_dir: Path, tmp_path: Path) -> Iterator:
-    """`serve(serve_port=0)` starts a server on this database; all are ended after the test."""
+@contextmanager
+def servers_in(folder: Path) -> Iterator[Callable[..., Server]]:
+    """Gives a function that starts a server with the settings of this process; all are ended."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(wait: bool = True, **values: object) -> Server:
         number = len(started)
-        port_file, log = tmp_path / f"port{number}", tmp_path / f"log{number}"
+        port_file, log = folder / f"port{number}", folder / f"log{number}"
         env = {f"NIGHTDRAFT_{name.upper()}": str(value) for name, value in values.items()}
         with log.open("wb") as out:
             process = subprocess.Popen(
@@ -75,11 +76,20 @@ def serve(database: str, data_dir: Path, tmp_path: Path) -> Iterator:
             port = port_file.read_text().strip()
         return Server(process, f"http://127.0.0.1:{port}", log)
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    try:
+        yield start
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def serve(database: str, data_dir: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """`serve(serve_port=0)` starts a server on this database; all are ended after the test."""
+    with servers_in(tmp_path) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
