@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import signal
 import socket
 import threading
@@ -54,6 +53,7 @@ from api import (
     trail,
     trail_pages,
 )
+from api.access.direct_visits import check_demo_reader, is_loopback
 from api.access.freshness import PasswordNeeded, ask_for_password
 from api.access_control import AccessControl
 from api.connections import GuardedProtocol
@@ -219,6 +219,7 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
     listening = _bind(settings)
     try:
         app = make_app(settings)
+        check_demo_reader(settings)
         _check_may_be_reached(settings)
         _check_logins(settings)
     except NightdraftError:
@@ -319,14 +320,6 @@ def _bind(settings: Settings) -> socket.socket:
             f"cannot serve on {host} port {port} ({reason}): "
             "correct NIGHTDRAFT_SERVE_HOST or NIGHTDRAFT_SERVE_PORT"
         ) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.casefold() == "localhost"
 
 
 def _check_may_be_reached(settings: Settings) -> None:

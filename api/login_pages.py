@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from api.access import cookies
 from api.access.destinations import local_path
+from api.access.direct_visits import is_demo_reader, require_direct
 from api.access.freshness import require_fresh_login
 from api.access.table import home_of
 from api.access.visitor import Visitor, address_of, current_visitor, visited_by
@@ -137,15 +138,24 @@ def _leave_provider(provider: Provider) -> Response:
 
 
 @router.get("/link/{token}")
-def show_link(token: str) -> str:
+def show_link(request: Request, token: str) -> Response:
     """The page on which a person chooses a password; looking at it does not use it up.
+
+    The link of the demonstration's reader is used up: it opens the worklist.
 
     Raises:
         NotFound: the link cannot be used any more.
+        NotAllowed: it is the demonstration's, and does not come from this machine.
     """
     with unit_of_work() as session:
         account = accounts.find_by_link(session, token)
-    return render("link.html", account=account, least=LEAST_CHARACTERS, wrong="")
+    if is_demo_reader(account.login):
+        require_direct(request)
+        session_token = logins.log_in_by_link(token, address_of(request))
+        response = RedirectResponse("/", status_code=303)
+        cookies.set_session(request, response, session_token)
+        return response
+    return HTMLResponse(render("link.html", account=account, least=LEAST_CHARACTERS, wrong=""))
 
 
 @router.post("/link/{token}")
@@ -159,6 +169,8 @@ def post_link(token: str, fields: FormFields) -> Response:
     try:
         password = _typed_twice(values)
         with unit_of_work() as session:
+            if is_demo_reader(accounts.find_by_link(session, token).login):
+                raise NotAllowed("the demonstration's reader has no password: open its link")
             accounts.use_link(session, token, password)
     except NotAllowed as error:
         with unit_of_work() as session:

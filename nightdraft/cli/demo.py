@@ -25,6 +25,7 @@ from rich.live import Live
 from model.manifest import read_manifest
 from nightdraft.cli.demo_films import CheckedFolder, check_folder, render_pictures
 from nightdraft.cli.demo_outcomes import read_outcomes, render_outcomes
+from nightdraft.cli.demo_reader import open_worklist, program_token, reader_settings
 from nightdraft.cli.send import send_with_progress
 from nightdraft.cli.status import render_counts, render_drafts
 from nightdraft.demo_messages import send_message
@@ -98,11 +99,15 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
     if notice := read_manifest(str(overrides["bundle"])).notice:
         console.print(f"the model: {notice}", style="yellow", markup=False)
     console.print(f"starting all parts, in {data_dir}")
+    if not once:
+        overrides |= reader_settings(settings())
     previous_handler = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with StationProcess(data_dir, overrides) as station:
             _read_records_of(station)
             console.print(f"up after {time.monotonic() - started:.1f} s; worklist: {station.page}")
+            if "demo_reader" in overrides:
+                open_worklist(console, station.page)
             _send_messages(console, hl7_port, written, late=False)
             summary = _send(console, station, entries)
             for line in summary.lines():
@@ -174,10 +179,11 @@ def _withdraw_drafts(
         PartError: The server refuses it.
     """
     body = {"by": "the demo", "reason": "to show a draft that was withdrawn"}
-    for study in written:
-        if study.study.is_withdrawn:
-            console.print(f"withdrawing the draft of {study.accession} through REST")
-            _post(station, f"studies/{study.uid}/withdraw", body)
+    with program_token() as token:
+        for study in written:
+            if study.study.is_withdrawn:
+                console.print(f"withdrawing the draft of {study.accession} through REST")
+                _post(station, f"studies/{study.uid}/withdraw", body, token)
 
 
 def _send_messages(
@@ -208,16 +214,17 @@ def _send_messages(
         send_message(settings().hl7_host, port, message)
 
 
-def _post(station: StationProcess, path: str, body: object) -> None:
-    """Send JSON to an address of REST.
+def _post(station: StationProcess, path: str, body: object, token: str) -> None:
+    """Send JSON to an address of REST, with a program's token unless it is empty.
 
     Raises:
         PartError: The server refuses it.
     """
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
     request = urllib.request.Request(  # noqa: S310
-        f"{station.page}api/{path}",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
+        f"{station.page}api/{path}", data=json.dumps(body).encode(), headers=headers
     )
     try:
         urllib.request.urlopen(request, timeout=30).close()  # noqa: S310

@@ -333,6 +333,17 @@ def use_link(session: Session, token: str, password: str) -> Account:
     return account
 
 
+def use_up_link(session: Session, token: str) -> Account:
+    """The account of a link, which is used up; no password is chosen.
+
+    Raises:
+        NotFound: the link cannot be used.
+    """
+    account = find_by_link(session, token)
+    session.execute(delete(AccountLink).where(AccountLink.account_id == account.id))
+    return account
+
+
 def set_password(session: Session, account: Account, password: str) -> None:
     """Give an account another password, and end all of its sessions.
 

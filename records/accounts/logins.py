@@ -27,7 +27,8 @@ from records.actors import Actor, acting_as
 from records.audit import trail
 from records.database.account_tables import Account, AccountDevice
 from records.database.session import interval, unit_of_work
-from records.errors import LoginRefused
+from records.errors import LoginRefused, NotAllowed
+from records.settings import settings
 from records.states import ActorKind, AuditAction, AuditOutcome
 
 WRONG = "login name, password or code are wrong"
@@ -93,6 +94,29 @@ def log_in(
         detail = "logged in with the fallback account" if is_fallback else "logged in"
         trail.record(session, AuditAction.LOGIN, detail=detail)
     return LoggedIn(token, known_device, account)
+
+
+def log_in_by_link(token: str, address: str) -> str:
+    """Log the demonstration's reader in by its link, which is used up; the session's token.
+
+    Args:
+        token: of the link.
+        address: the network address.
+
+    Raises:
+        NotFound: the link cannot be used.
+        NotAllowed: it is another account's.
+    """
+    with unit_of_work() as session:
+        account = accounts.use_up_link(session, token)
+        if account.login != settings().demo_reader:
+            raise NotAllowed("only the demonstration's reader logs in by a link")
+        with acting_as(Actor(ActorKind.ACCOUNT, account.login, str(account.id), address)):
+            session_token = sessions.begin(session, account.id, address)
+            trail.record(
+                session, AuditAction.LOGIN, detail="logged in by the link of the demonstration"
+            )
+    return session_token
 
 
 def prove_again(session_id: uuid.UUID, login: str, password: str, code: str, address: str) -> None:

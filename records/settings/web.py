@@ -84,6 +84,15 @@ class WebSettings(BaseModel):
         description="What needs the password again, such as the changes of an account, may be "
         "done for so long after it was given.",
     )
+    demo_reader: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        max_length=64,
+        description="Login name of the demonstration's reader: the one-use link of this account "
+        "logs in at once, without a password, in a browser on this machine. `nightdraft demo` "
+        "sets it. The pages do not start with it where `NIGHTDRAFT_SERVE_HOST` is not loopback, "
+        "or with a proxy or an identity provider.",
+    )
     emergency_minutes: float = Field(
         json_schema_extra=EVERYDAY,
         default=60.0,

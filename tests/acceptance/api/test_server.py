@@ -3,6 +3,7 @@
 import socket
 
 import httpx2 as httpx
+import pytest
 
 from records.database.session import unit_of_work
 from records.operations import heartbeats
@@ -63,6 +64,17 @@ def test_beyond_loopback_it_does_not_start_without_the_database(serve):
     )
     assert server.process.wait(timeout=60) == 1
     assert server.log.read_text().startswith("DatabaseDown: ")
+
+
+@pytest.mark.parametrize(
+    "reached",
+    [{"serve_host": "0.0.0.0"}, {"trusted_proxies": "127.0.0.1"}],
+)
+def test_with_a_reader_of_the_demonstration_it_starts_on_loopback_alone(serve, reached):
+    make_account()
+    server = serve(wait=False, demo_reader="demo", **reached)
+    assert server.process.wait(timeout=60) == 1
+    assert "NIGHTDRAFT_DEMO_READER is for a demonstration on this machine" in server.log.read_text()
 
 
 def test_a_running_server_asks_for_logins_from_the_first_account_on(serve):

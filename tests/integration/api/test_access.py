@@ -9,10 +9,11 @@ from starlette.testclient import TestClient
 from api.access.table import TABLE, Door, allows, home_of
 from api.access.visitor import Visitor
 from api.app import make_app
-from records.accounts import accounts, lockouts, programs
+from records.accounts import accounts, lockouts, logins, programs
 from records.accounts.roles import PERMISSIONS
 from records.actors import Actor
 from records.database.session import database_time, unit_of_work
+from records.errors import NotAllowed
 from records.settings import settings
 from records.states import ActorKind, Permission, Role
 from tests.support.accounts import (
@@ -382,6 +383,67 @@ def test_a_link_lets_a_person_choose_a_password_once(browser):
         == 404
     )
     assert log_in(client, "root").status_code == 303
+
+
+@pytest.fixture
+def demo_link(database, setting):
+    """The path of a fresh link of the demonstration's reader."""
+    setting(demo_reader="demo")
+    make_account("demo", Role.LEAD)
+    with unit_of_work() as session:
+        return f"/link/{accounts.make_link(session, accounts.get(session, 'demo'), 'a test')}"
+
+
+def test_the_link_of_the_demonstration_logs_in_once_on_this_machine(demo_link, browser):
+    client = browser(address="127.0.0.1")
+    done = client.get(demo_link)
+    assert (done.status_code, done.headers["location"]) == (303, "/")
+    assert "Log out" in client.get("/").text
+    again = browser(address="127.0.0.1")
+    assert again.get(demo_link).status_code == 404
+    assert again.get("/").status_code == 303
+    assert trail_lines()[-1][:2] == ("LOGIN", "SUCCESS")
+    assert trail_lines()[-1][5] == "logged in by the link of the demonstration"
+
+
+@pytest.mark.parametrize(
+    ("address", "headers"),
+    [
+        ("192.0.2.7", {}),
+        ("127.0.0.1", {"host": "192.0.2.1:8080"}),
+        ("127.0.0.1", {"host": "testserver"}),
+        ("127.0.0.1", {"x-forwarded-for": "127.0.0.1"}),
+        ("127.0.0.1", {"x-forwarded-proto": "https"}),
+        ("127.0.0.1", {"forwarded": "for=127.0.0.1"}),
+        ("127.0.0.1", {"via": "1.1 proxy"}),
+        ("127.0.0.1", {"x-real-ip": "127.0.0.1"}),
+    ],
+)
+def test_the_link_of_the_demonstration_is_refused_from_elsewhere_and_by_a_proxy(
+    demo_link, browser, address, headers
+):
+    client = browser(address=address)
+    refused = client.get(demo_link, headers=headers)
+    assert refused.status_code == 409
+    assert "only in a browser on the machine that runs it" in refused.text
+    assert "set-cookie" not in refused.headers
+    chosen = {"new": PASSWORD, "repeated": PASSWORD}
+    assert client.post(demo_link, data=chosen).status_code == 422
+    assert run_sql("SELECT count(*) FROM account_sessions") == [(0,)]
+    # It was not used up.
+    assert browser(address="127.0.0.1").get(demo_link).status_code == 303
+
+
+def test_the_link_of_another_account_logs_nobody_in(setting, browser):
+    setting(demo_reader="demo")
+    with unit_of_work() as session:
+        _, token = accounts.create(session, "root", Role.ADMINISTRATOR, (), "a test")
+    client = browser(address="127.0.0.1")
+    assert "Choose a password" in client.get(f"/link/{token}").text
+    assert client.get("/").status_code == 303
+    with pytest.raises(NotAllowed):
+        logins.log_in_by_link(token, "127.0.0.1")
+    assert client.get(f"/link/{token}").status_code == 200, "the link is used up"
 
 
 def test_a_password_is_changed_on_ones_own_page(browser):
