@@ -1,15 +1,16 @@
 """Takes the pictures and the screencast of the documentation from the running demo.
 
-    python -m tools.pictures [FOLDER]      # writes into docs/use, or into FOLDER
+    python -m tools.pictures [FOLDER]      # writes into docs, or into FOLDER
 
-It runs `nightdraft demo` in a data folder of its own and opens its pages in Chromium, so the
-pictures show what the software shows. All patients on them are phantoms.
+It runs `nightdraft demo` in a data folder of its own and opens its pages in Chromium as the demo's
+reader, so the pictures show what the software shows. All patients on them are phantoms.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -19,19 +20,22 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tools.page_pictures import SHOTS, Look, index_page, take_all
 from tools.screencast import SIZE as SCREENCAST_SIZE
 from tools.screencast import Screencast
 
 ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "docs" / "use"
+DOCS = ROOT / "docs"
+FOLDER = "pictures"
+"""Where the pictures of the pages are, below the documentation."""
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--no-sandbox",
@@ -42,36 +46,39 @@ FLAGS = [
     "--no-first-run",
 ]
 
-Scheme = Literal["light", "dark"]
-SCHEMES: tuple[Scheme, ...] = ("light", "dark")
-PAGES = ("worklist", "study", "held")
-SCREENCAST = "demo.gif"
-PICTURES = (
-    *(f"{page}{'' if scheme == 'light' else '-dark'}.png" for page in PAGES for scheme in SCHEMES),
-    SCREENCAST,
-)
-"""The files that are written."""
+SCREENCAST = "use/demo.gif"
 
-VIEWPORT = (1440, 900)
+PICTURES = tuple(name for shot in SHOTS for _, _, name in shot.files())
+"""The files that are written, besides the screencast."""
+
 _START_SECONDS = 600.0
 _RUN_SECONDS = 600.0
 
 
 @dataclass
 class Site:
-    """Pages that are served. url: their address, without a slash at the end."""
+    """Pages that are served.
+
+    Attributes:
+        url: their address, without a slash at the end.
+        state: the cookies of who looks, as Playwright keeps them; None is nobody.
+    """
 
     url: str
+    state: Any = None
 
     def get(self, path: str) -> Any:
         """Return what REST answers."""
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=30) as answer:  # noqa: S310
+        cookies = (self.state or {}).get("cookies", ())
+        headers = {"Cookie": "; ".join(f"{one['name']}={one['value']}" for one in cookies)}
+        call = urllib.request.Request(f"{self.url}{path}", headers=headers)  # noqa: S310
+        with urllib.request.urlopen(call, timeout=30) as answer:  # noqa: S310
             return json.load(answer)
 
     def is_up(self) -> bool:
         """Return whether the pages answer."""
         try:
-            self.get("/api/counts")
+            urllib.request.urlopen(f"{self.url}/healthz", timeout=30).close()  # noqa: S310
         except OSError:
             return False
         return True
@@ -80,6 +87,11 @@ class Site:
         """Return our id of the drafted study that has most to show: a second draft, two films."""
         studies = self.get("/api/studies?state=DRAFTED&limit=200")["studies"]
         return str(max(studies, key=lambda study: (study["revision"], study["films"]))["id"])
+
+    def signed_study(self) -> str:
+        """Return our id of a study whose report is signed."""
+        studies = self.get("/api/worklist?review=SIGNED&limit=1")["studies"]
+        return str(studies[0]["id"])
 
     def held_study(self) -> str:
         """Return our id of a held study, if possible of one with films of two patients."""
@@ -90,8 +102,9 @@ class Site:
 class Demo(Site):
     """A running `nightdraft demo`; what it prints is read as it comes."""
 
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], url: str, data_dir: Path) -> None:
         super().__init__(url)
+        self.data_dir = data_dir
         self._process = process
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -101,6 +114,21 @@ class Demo(Site):
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._lines.append(line.rstrip())
+
+    def link(self) -> str:
+        """Return the one-use link that logs the reader in; "" before it was printed."""
+        for line in list(self._lines):
+            if "/link/" in line:
+                return line.rpartition(" ")[2]
+        return ""
+
+    def log_in(self, browser: Browser) -> None:
+        """Open the link of the demo's reader, and keep the cookies."""
+        wait_until("the demo prints its link", lambda: bool(self.link()), _START_SECONDS)
+        context = browser.new_context()
+        context.new_page().goto(self.link())
+        self.state = context.storage_state()
+        context.close()
 
     def has_printed(self, text: str) -> bool:
         """Return whether a line holds this text.
@@ -131,7 +159,7 @@ def running_demo() -> Iterator[Demo]:
         text=True,
     )
     try:
-        yield Demo(process, f"http://127.0.0.1:{port}")
+        yield Demo(process, f"http://127.0.0.1:{port}", data_dir / "data")
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(120)
@@ -158,10 +186,12 @@ def wait_until(what: str, condition: Callable[[], bool], seconds: float) -> None
         time.sleep(0.1)
 
 
-def open_page(browser: Browser, size: tuple[int, int], scheme: Scheme = "light") -> Page:
-    """Open an empty page of this size, in this colour scheme."""
+def open_page(browser: Browser, size: tuple[int, int], state: Any = None) -> Page:
+    """Open an empty page of this size, of who has these cookies."""
     width, height = size
-    return browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    return browser.new_page(
+        viewport={"width": width, "height": height}, color_scheme="dark", storage_state=state
+    )
 
 
 def go_to(page: Page, address: str) -> None:
@@ -179,7 +209,7 @@ def go_to(page: Page, address: str) -> None:
 
 def take_screencast(browser: Browser, demo: Demo, path: Path) -> None:
     """Record how films arrive, states change and a draft is opened."""
-    page = open_page(browser, SCREENCAST_SIZE)
+    page = open_page(browser, SCREENCAST_SIZE, demo.state)
     screencast = Screencast(page)
     go_to(page, demo.url)
     wait_until("all parts run", lambda: demo.has_printed("up after"), _START_SECONDS)
@@ -225,35 +255,118 @@ def _follow(page: Page, study: str) -> None:
     go_to(page, page.url)
 
 
-def take_pictures(browser: Browser, site: Site, folder: Path) -> None:
-    """Take each page in each colour scheme."""
-    paths = {
+def take_pictures(browser: Browser, site: Site, folder: Path, auditor: Any = None) -> None:
+    """Take each page in each size and colours.
+
+    Args:
+        browser: what opens them.
+        site: the pages, and who reads there.
+        folder: where the files are written.
+        auditor: the cookies of who may open the trail.
+    """
+    held, text, signed = site.held_study(), site.drafted_study(), site.signed_study()
+    places = {
         "worklist": "/",
-        "study": f"/studies/{site.drafted_study()}",
-        "held": f"/studies/{site.held_study()}",
+        "worklist-filters": "/?priority=STAT",
+        "worklist-keys": "/",
+        "study": f"/studies/{text}",
+        "text": f"/studies/{text}",
+        "sign": f"/studies/{text}/sign",
+        "signed": f"/studies/{signed}#editor",
+        "held": f"/studies/{held}",
+        "campaign-new": "/campaigns/new",
+        "order": first(site.get("/api/orders")["orders"], "/orders/{id}"),
+        "message": first(site.get("/api/messages")["messages"], "/messages/{id}"),
+        "recall": first(site.get("/api/models")["models"], "/models/{digest}/drafts"),
+        "api": "/api/docs",
+        "problem": "/no-such-page",
+        "again": "/again",
     }
-    for scheme in SCHEMES:
-        page = open_page(browser, VIEWPORT, scheme)
-        for name in PAGES:
-            go_to(page, f"{site.url}{paths[name]}")
-            suffix = "" if scheme == "light" else "-dark"
-            page.screenshot(path=folder / f"{name}{suffix}.png")
-        page.close()
+    whose = {"login": None, "trail": auditor}
+    looks = [
+        Look(
+            shot,
+            site.url + places.get(shot.name, f"/{shot.name}"),
+            whose.get(shot.name, site.state),
+            show_keys if shot.name == "worklist-keys" else None,
+        )
+        for shot in SHOTS
+        if shot.name != "trail" or auditor is not None
+    ]
+    take_all(browser, looks, folder, go_to)
+
+
+def first(rows: Sequence[dict[str, Any]], place: str) -> str:
+    """Return the address of the first row's page."""
+    return place.format(**rows[0])
+
+
+def show_keys(page: Page) -> None:
+    """Open the map of keys."""
+    page.keyboard.press("?")
+    page.locator("#keys").wait_for()
+
+
+def sign_one(browser: Browser, site: Site) -> None:
+    """Sign the report of a drafted study, as its reader does."""
+    page = open_page(browser, SCREENCAST_SIZE, site.state)
+    studies = site.get("/api/studies?state=DRAFTED&limit=200")["studies"]
+    study = next(one["id"] for one in studies if one["id"] != site.drafted_study())
+    go_to(page, f"{site.url}/studies/{study}")
+    page.get_by_label("Impression").press("Control+End")
+    page.keyboard.type(" Compare with the earlier film.")
+    page.get_by_role("button", name="Sign …").click()
+    page.get_by_role("button", name="Sign the report").click()
+    page.locator(".signature").wait_for()
+    page.context.close()
+
+
+def log_auditor_in(browser: Browser, demo: Demo) -> Any:
+    """Make an account that may open the trail; return its cookies."""
+    made = subprocess.run(
+        [*(sys.executable, "-m", "nightdraft", "account", "create", "auditor"),
+         *("--role", "AUDITOR", "--json")],
+        cwd=ROOT,
+        env=os.environ | {"NIGHTDRAFT_DATA_DIR": str(demo.data_dir)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    path = json.loads(made.stdout)["link"].partition("/link/")[2]
+    password = secrets.token_hex(16)
+    page = open_page(browser, SCREENCAST_SIZE)
+    page.goto(f"{demo.url}/link/{path}")
+    page.get_by_label("New password").fill(password)
+    page.get_by_label("The same once more").fill(password)
+    page.get_by_role("button", name="Keep it").click()
+    page.get_by_label("Login name").fill("auditor")
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_role("button", name="Log out").wait_for()
+    state = page.context.storage_state()
+    page.context.close()
+    return state
 
 
 def main() -> None:
     """Take all of them."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    docs = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS
+    folder = docs / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    (docs / SCREENCAST).parent.mkdir(exist_ok=True)
     with sync_playwright() as playwright, running_demo() as demo:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         wait_until("the pages answer", demo.is_up, _START_SECONDS)
+        demo.log_in(browser)
         print(f"recording {SCREENCAST}", flush=True)
-        take_screencast(browser, demo, folder / SCREENCAST)
-        take_pictures(browser, demo, folder)
+        take_screencast(browser, demo, docs / SCREENCAST)
+        sign_one(browser, demo)
+        print(f"taking {len(PICTURES)} pictures", flush=True)
+        take_pictures(browser, demo, folder, log_auditor_in(browser, demo))
         browser.close()
-    for name in PICTURES:
-        print(f"{folder / name}: {(folder / name).stat().st_size // 1000} KB")
+    (folder / "README.md").write_text(index_page(), encoding="utf-8")
+    total = sum((folder / name).stat().st_size for name in PICTURES)
+    print(f"{folder}: {total // 1000} KB")
 
 
 if __name__ == "__main__":

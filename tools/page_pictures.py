@@ -1,0 +1,180 @@
+"""Pictures of every page, in the sizes that people use, light and dark.
+
+They are small: what has no film gets a palette. Those with a film keep each of its greys.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+DESK, LARGE, PHONE = (1280, 800), (2560, 1440), (390, 844)
+_COLOURS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One page of which pictures are taken.
+
+    Attributes:
+        name: the beginning of the files' names.
+        title: what it is, as the page of all pictures says it.
+        has_film: whether a film is on it; each grey of it is kept then.
+        has_phone: whether it is for a narrow phone, too.
+        place: an element that is brought to the top of the window; "" is the page's top.
+    """
+
+    name: str
+    title: str
+    has_film: bool = False
+    has_phone: bool = False
+    place: str = ""
+
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of each of its pictures, in pixels."""
+        return (DESK, LARGE, PHONE) if self.has_phone else (DESK, LARGE)
+
+    def files(self) -> Iterator[tuple[tuple[int, int], Scheme, str]]:
+        """Each picture: size, colours, name of the file."""
+        for size in self.sizes():
+            for scheme in SCHEMES:
+                yield size, scheme, f"{self.name}-{size[0]}-{scheme}.png"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where a page is, and who looks.
+
+    Attributes:
+        shot: the page.
+        address: its address.
+        state: the cookies of who looks; None is nobody.
+        prepare: what is done on the page before.
+    """
+
+    shot: Shot
+    address: str
+    state: Any = None
+    prepare: Callable[[Page], None] | None = None
+
+
+SHOTS = (
+    Shot("worklist", "The worklist, with every state that a study can have", has_phone=True),
+    Shot("worklist-filters", "The worklist with its filters, its order and its saved views"),
+    Shot("worklist-keys", "The map of keys, as it opens with ? on every page"),
+    Shot("study", "A study: whose it is, its films, and its draft beside them", has_film=True),
+    Shot("text", "The text of a report in work", has_film=True, has_phone=True, place="#editor"),
+    Shot("sign", "The question before a signature: the very text that becomes the report"),
+    Shot("signed", "A signed report, and the way to the next study", has_film=True),
+    Shot("held", "A held study: the question, both sides, and the decisions", has_film=True),
+    Shot("holds", "All held studies, by reason"),
+    Shot("tonight", "What tonight will draft, and when it will be done"),
+    Shot("nights", "The summaries of the nights"),
+    Shot("campaigns", "Campaigns: backlogs that are drafted within a window of each night"),
+    Shot("campaign-new", "A new campaign, and what it would do"),
+    Shot("orders", "Orders of the department's systems"),
+    Shot("order", "One order, and the study that it belongs to"),
+    Shot("reports", "Reports of other systems"),
+    Shot("messages", "Messages of other systems, and what became of each"),
+    Shot("message", "One message, segment by segment"),
+    Shot("refusals", "What the listener refused, and why"),
+    Shot("discrepancies", "Where drafts and final reports differ, ranked"),
+    Shot("second-look", "Films that are looked at again, without being told who said what"),
+    Shot("comparisons", "Two models on the same studies"),
+    Shot("models", "The models that drafted here, their stops, and the modes of sites"),
+    Shot("recall", "Every draft of one model: who signed it, and where it went"),
+    Shot("emergency", "Opening a patient of another site in an emergency"),
+    Shot("runbook", "The runbook: what each alarm means, and what to do"),
+    Shot("account", "One's own account: password, second factor, sessions"),
+    Shot("again", "The password is asked for again"),
+    Shot("login", "Logging in"),
+    Shot("trail", "The trail of who saw and did what, as an auditor sees it"),
+    Shot("api", "REST: every call, with examples"),
+    Shot("problem", "An address that is no page"),
+)  # fmt: skip
+
+
+def take_all(
+    browser: Browser,
+    looks: Sequence[Look],
+    folder: Path,
+    go_to: Callable[[Page, str], None],
+) -> None:
+    """Take the pictures of pages, one window for each size and colours.
+
+    Args:
+        browser: what opens them.
+        looks: the pages, with where they are.
+        folder: where the files are written.
+        go_to: opens an address, and waits until the page is there.
+    """
+    for size in (DESK, LARGE, PHONE):
+        for scheme in SCHEMES:
+            for state in {id(look.state): look.state for look in looks}.values():
+                context = browser.new_context(
+                    viewport={"width": size[0], "height": size[1]},
+                    color_scheme=scheme,
+                    storage_state=state,
+                    reduced_motion="reduce",
+                )
+                page = context.new_page()
+                for look in looks:
+                    if look.state is state and size in look.shot.sizes():
+                        name = f"{look.shot.name}-{size[0]}-{scheme}.png"
+                        (folder / name).write_bytes(_take(page, look, go_to))
+                context.close()
+
+
+def _take(page: Page, look: Look, go_to: Callable[[Page, str], None]) -> bytes:
+    go_to(page, look.address)
+    if look.prepare is not None:
+        look.prepare(page)
+    if look.shot.place:
+        page.locator(look.shot.place).evaluate("element => element.scrollIntoView()")
+    return shrink(page.screenshot(), has_film=look.shot.has_film)
+
+
+def shrink(png: bytes, *, has_film: bool) -> bytes:
+    """Make a picture smaller.
+
+    Args:
+        png: as the browser took it.
+        has_film: whether a film is on it. Then it gets no palette, or greys of the film were lost.
+    """
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    if not has_film:
+        picture = picture.quantize(_COLOURS, dither=Image.Dither.NONE)
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def index_page() -> str:
+    """The page of the documentation that shows all pictures."""
+    lines = [
+        "# Pictures of every page",
+        "",
+        "`make pictures` takes them from a running demonstration: all patients on them are drawn",
+        "phantoms. Each page is shown as it is on a window of 1280 and of 2560 pixels, light or",
+        "dark as you have it; the worklist and the text are shown on a phone, too.",
+    ]
+    for shot in SHOTS:
+        lines += ["", f"## {shot.name.replace('-', ' ').capitalize()}", "", f"{shot.title}."]
+        for width, _ in shot.sizes():
+            file = f"{shot.name}-{width}"
+            lines += [
+                "",
+                "<picture>",
+                f'  <source media="(prefers-color-scheme: dark)" srcset="{file}-dark.png">',
+                f'  <img src="{file}-light.png" alt="{shot.title}, {width} pixels wide">',
+                "</picture>",
+            ]
+    return "\n".join(lines) + "\n"
