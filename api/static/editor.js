@@ -16,6 +16,7 @@
   const LIMIT = 8_000; // a server that needs longer for an answer hangs
   const fields = { findings: form.elements.findings, impression: form.elements.impression };
   const status = document.getElementById("saved");
+  const news = document.getElementById("saved-news");
   const conflict = document.getElementById("conflict");
   const differences = document.querySelector("#differences > div");
   const checks = document.getElementById("checks");
@@ -47,8 +48,14 @@
     return new Date().toLocaleTimeString([], { hour12: false });
   }
 
+  // Only that something is not saved, and that it is again, is read out: who hears the page must not
+  // be interrupted by each save.
   function say(text, isFault = false) {
     if (status.textContent !== text) status.textContent = text;
+    const heard = isFault ? text : `Saved again. ${text}`;
+    if (isFault || status.classList.contains("fault")) {
+      if (news.textContent !== heard) news.textContent = heard;
+    }
     status.classList.toggle("fault", isFault);
   }
 

@@ -93,6 +93,9 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
             )
     else:
         written = _draw(console, data_dir)
+        # What a person signs here can be trained on: no patient is behind it.
+        if "training_consent" not in settings().model_fields_set:
+            overrides["training_consent"] = True
         hl7_port = settings().hl7_port or _free_port(settings().hl7_host)
         overrides["hl7_port"] = hl7_port
         entries = list(find_films(_demo_folder(data_dir) / _AT_ONCE))

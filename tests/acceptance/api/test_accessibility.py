@@ -108,6 +108,10 @@ class Checker:
                     path=Path(PICTURES) / f"{file}-{scheme}-{width}.png", full_page=True
                 )
 
+        # 1280 pixels at 400 % (WCAG 2.2, 1.4.10).
+        self.page.set_viewport_size({"width": 320, "height": 640})
+        assert not is_wide(self.page), (name, 320)
+
     def assert_nothing(self):
         assert not self.blocked
         assert not self.found, "\n".join(f"{where}: {what}" for what, where in self.found.items())
