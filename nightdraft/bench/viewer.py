@@ -29,7 +29,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from model.dicom.film_pixels import FilmPixels, pack, read_film
+from model.dicom.film_format import FilmPixels, pack
+from model.dicom.film_pixels import read_film
 from model.dicom.image_process import compress
 from nightdraft.bench.fresh_database import fresh_database
 from nightdraft.bench.machine import machine_facts, summarise
