@@ -41,7 +41,7 @@ from records.database.session import unit_of_work
 from records.database.tables import Instance
 from records.errors import PartError
 from records.settings import settings
-from records.workflow import studies
+from records.workflow import registrations, studies
 
 CHROMIUM = Path("/usr/bin/chromium")
 _GZIP = 16 + zlib.MAX_WBITS
@@ -167,7 +167,7 @@ def _file(path: Path) -> tuple[str, str]:
         size=path.stat().st_size,
     )
     with unit_of_work() as session:
-        study = studies.register_instance(session, received).study_id
+        study = registrations.register_instance(session, received).study_id
         instances: list[Instance] = list(studies.list_instances(session, study))
         return str(study), str(instances[0].id)
 

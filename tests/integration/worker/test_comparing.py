@@ -20,7 +20,7 @@ from records.database.session import unit_of_work
 from records.errors import PartError
 from records.states import DAMAGE_SENTENCES, Damage, EventKind, HoldReason, InstanceState
 from records.workflow import events, studies, worklist
-from records.workflow.studies import Outcome
+from records.workflow.registrations import Outcome
 from tests.support.dicom_senders import make_image
 from tests.support.filed_objects import file_dataset
 from tests.support.listener_state import kept_files, read_rows

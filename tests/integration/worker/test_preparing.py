@@ -30,8 +30,8 @@ from records.states import (
     VisibleState,
 )
 from records.workflow import events, holds, rejections, studies, worklist
+from records.workflow.patients import Patient
 from records.workflow.rejections import RejectionNote
-from records.workflow.studies import Patient
 from tests.support.dicom_images import change_coding, enlarge
 from tests.support.ordered_studies import receive
 from tests.support.stored_studies import (

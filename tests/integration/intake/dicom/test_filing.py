@@ -13,7 +13,7 @@ from records.database.session import unit_of_work
 from records.orders import effects
 from records.states import Decision, HoldReason, InstanceState, VisibleState
 from records.workflow import rejections, studies, worklist
-from records.workflow.studies import Outcome
+from records.workflow.registrations import Outcome
 from tests.support.dicom_senders import make_image
 from tests.support.filed_objects import file_dataset, file_sample, make_note
 from tests.support.listener_state import kept_files, read_rows, read_study

@@ -25,8 +25,8 @@ from records.workflow import (
     withdrawals,
     worklist,
 )
+from records.workflow.registrations import Outcome
 from records.workflow.rejections import RejectionNote
-from records.workflow.studies import Outcome
 from tests.support.registered_studies import (
     OTHER_PATIENT,
     PATIENT,

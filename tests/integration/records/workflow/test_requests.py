@@ -24,6 +24,7 @@ from records.workflow import (
     events,
     holds,
     leases,
+    registrations,
     requests,
     studies,
     worklist,
@@ -282,7 +283,7 @@ def test_deciding_while_an_image_is_filed_does_not_lock_both_out():
             return session.scalar(question)
 
     with unit_of_work() as session:
-        studies.register_instance(
+        registrations.register_instance(
             session, new_instance(content="a late image")
         )  # has the study now
         person = threading.Thread(target=decide)
