@@ -71,6 +71,8 @@ from api.reviews import routes as review_routes
 from api.schemas import Problem
 from api.trusted_proxies import TrustedProxies
 from api.viewer import films, pictures
+from api.worklist import pages as worklist_pages
+from api.worklist import routes as worklist_routes
 from records.accounts import accounts, local_logins, provider_accounts
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotFound, PortInUse, SettingsError
@@ -107,6 +109,8 @@ ROUTERS = tuple(
         program_logins,
         fhir_routes,
         health,
+        worklist_routes,
+        worklist_pages,
         review_routes,
         review_pages,
         pictures,

@@ -1,4 +1,4 @@
-"""The pages that people see: the worklist, one study, and what was refused.
+"""The pages that people see: one study, what is held, and what was refused.
 
 static/nightdraft.js asks for the parts that change every few seconds. Without it everything works
 too, by plain links and forms.
@@ -11,109 +11,38 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Literal
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
 from api.hold_schemas import BulkDecisionRequest, DecisionRequest, OpenHold
 from api.holds import decide_many, describe
-from api.operation_schemas import Counts
-from api.readers import hide_page
 from api.rendering import render
 from api.reviews.editor import load_editor
-from api.schemas import EventMark, SearchText
+from api.schemas import EventMark
 from api.studies import StudyRecord, decide, load_study, move, reinstate, withdraw
 from api.study_schemas import ReinstatementRequest, SiteMoveRequest, WithdrawalRequest
 from api.viewer.study_films import show_films
+from api.worklist.pages import ListText, other_reader
+from api.worklist.query import WorklistQuery
 from records.accounts import emergencies
-from records.audit.looks import forget_looks, note_look
+from records.audit.looks import note_look
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Hold
 from records.emergency_grants import grant_of
 from records.errors import NotAllowed
 from records.hold_decisions import GENERAL_LABELS, label_reason
-from records.operations import overview, refusals
-from records.operations.alarms import runbook_path
-from records.states import Decision, EventKind, HoldReason, InstanceState, VisibleState
+from records.operations import refusals
+from records.states import Decision, EventKind, HoldReason, InstanceState
 from records.workflow import holds as hold_rows
 from records.workflow import requests, studies, worklist
-from records.workflow.search import MATCHES
 from records.workflow.worklist import WorklistRow
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
-PAGE_SIZE = 50
-"""Studies on one page of the worklist."""
-
 REFUSALS_SHOWN = 500
 HOLDS_SHOWN = 100
-
-
-class WorklistQuery(BaseModel):
-    """Which part of the worklist is shown.
-
-    state: only studies in this state. words: what was searched for. after: where the page begins.
-    seen: the digest of what the browser already shows.
-    """
-
-    state: Annotated[VisibleState | None, NONE_IF_EMPTY] = None
-    words: SearchText = ""
-    after: Annotated[str | None, NONE_IF_EMPTY] = None
-    seen: str = ""
-
-    def query_string(self, **changes: str | None) -> str:
-        """The query string of this query with some values changed; empty ones are left out."""
-        values: dict[str, Any] = {"state": self.state, "words": self.words, "after": self.after}
-        return urlencode({name: value for name, value in (values | changes).items() if value})
-
-
-@router.get("/")
-def show_worklist(query: Annotated[WorklistQuery, Query()]) -> str:
-    """The worklist: studies of the last hours by priority, STAT on top, then all others."""
-    return render("worklist.html", query=query, live=render("live.html", **_read_live(query)))
-
-
-@router.get("/live")
-def show_live(query: Annotated[WorklistQuery, Query()]) -> str:
-    """The part of the worklist that changes; only the parts' "last seen" where nothing else did."""
-    values = _read_live(query)
-    if values["digest"] == query.seen:
-        forget_looks()  # the browser shows these studies already, and this answer names none
-    return render("parts.html" if values["digest"] == query.seen else "live.html", **values)
-
-
-def _read_live(query: WorklistQuery) -> dict[str, Any]:
-    """What the changing part of the worklist shows, and a digest that no passing second changes."""
-    with unit_of_work() as session:
-        parts = overview.read_parts(session)
-        values = {
-            "query": query,
-            "page": hide_page(
-                session,
-                worklist.read_page(
-                    session,
-                    state=query.state,
-                    after=query.after,
-                    limit=PAGE_SIZE,
-                    search=query.words,
-                ),
-            ),
-            "counts": Counts.from_workload(overview.read_workload(session, parts)),
-            "parts": parts,
-            "matches_shown": MATCHES,
-            "refused": sum(refusals.count_by_reason(session).values()),
-            "open_messages": overview.count_open_messages(session),
-            "many_messages": overview.OPEN_MESSAGES_COUNTED,
-            "runbook_path": runbook_path,
-        }
-        now = database_time(session)
-    return values | {
-        "digest": _digest(render("live.html", **values, digest="", now=None)),
-        "now": now,
-    }
 
 
 @router.get("/refusals")
@@ -154,6 +83,7 @@ def post_decisions(fields: FormFields) -> Response:
 def show_study(
     study: uuid.UUID,
     before: Annotated[EventMark | None, Query()] = None,
+    listed: Annotated[ListText, Query(alias="list")] = "",
     renderer: Annotated[Literal["2d", "webgl2"] | None, Query()] = None,  # noqa: ARG001  # for viewer.js
 ) -> str:
     """One study: whose it is, its images, its draft under the warning, and what may be done."""
@@ -166,6 +96,7 @@ def show_study(
         now = database_time(session)
         row, draft = record.row, record.current_draft
         editor = load_editor(session, row.id, draft, record.drafts)
+        reader = other_reader(session, row.id)
     return render(
         "study.html",
         record=record,
@@ -188,6 +119,8 @@ def show_study(
         decisions=_offered_decisions(record.open_holds),
         seen=_study_digest(row, record.holds),
         before=before,
+        listed=WorklistQuery.of_list(listed).listed,
+        reader=reader,
         waits_until=record.waits_for_order_until,
         emergency_studies=opened,
         emergency_seconds=int((grant.until - now).total_seconds()) if grant else 0,

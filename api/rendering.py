@@ -144,6 +144,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def waited(seconds: float) -> str:
+    """For how long something has waited: as `duration`, and `5 d` from two days on."""
+    return duration(seconds) if seconds < 172_800 else f"{seconds // 86_400:.0f} d"
+
+
 def plain(value: str) -> str:
     """A stable value of ours for people: `needed_view_missing` is `needed view missing`."""
     return value.replace("_", " ").casefold()
@@ -216,6 +221,7 @@ _TEMPLATES.filters |= {
     "clock_time": clock_time,
     "iso_time": iso_time,
     "duration": duration,
+    "waited": waited,
     "named_uid": named_uid,
     "named_modality": named_modality,
     "with_code": with_code,

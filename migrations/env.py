@@ -27,6 +27,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     roles,
     site_tables,
     tables,
+    worklist_tables,
 )
 from records.database.base import Base
 from records.database.session import make_engine, wait_without_limit

@@ -37,6 +37,7 @@ from records.workflow import (
     studies,
     tallies,
 )
+from records.worklist import locks
 from worker import bells, retention
 from worker.alarm_channels import configured_channels
 from worker.campaigns import tend
@@ -91,6 +92,7 @@ def sweep() -> SweepResult:
         tallies.fold(session)
         work_counts.fold(session)
         received_messages.remove_old(session, settings().message_days)
+        locks.forget_ended(session)
     _sum_up_nights()
     _remove_due()
     if any(asdict(result).values()):

@@ -54,6 +54,14 @@ function showPartAges() {
   for (const time of parts.querySelectorAll("time[data-ago]")) {
     time.textContent = `${duration(seconds(now - Date.parse(time.dateTime)))} ago`;
   }
+  for (const time of document.querySelectorAll("time[data-waits]")) {
+    time.textContent = waited(seconds(now - Date.parse(time.dataset.waits)));
+  }
+}
+
+// As the server words it: from two days on in days.
+function waited(total) {
+  return total < 172_800 ? duration(total) : `${Math.round(total / 86_400)} d`;
 }
 
 // --- New content ---
@@ -61,7 +69,7 @@ function showPartAges() {
 // Whether the pointer or the keyboard is in the table, or on the way to the button that shows what is
 // new: no row must move then.
 function isInUse() {
-  const places = [live.querySelector("table"), news].filter((place) => place !== null);
+  const places = [live.querySelector("table"), document.getElementById("bulk"), news].filter((place) => place !== null);
   return places.some((place) => place.matches(":hover") || place.contains(document.activeElement));
 }
 
@@ -76,11 +84,56 @@ function newStudies(content) {
 
 function show(content) {
   const focused = live.contains(document.activeElement) ? document.activeElement.id : "";
+  const ticked = [...live.querySelectorAll("input[name=studies]:checked")].map((box) => box.value);
   held = null;
   news.replaceChildren();
   live.replaceChildren(content);
   partsAt = Date.now();
+  tick(live, ticked);
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  document.dispatchEvent(new Event("nightdraft:shown"));
+}
+
+function tick(root, values) {
+  for (const box of root.querySelectorAll("input[name=studies]")) box.checked ||= values.includes(box.value);
+}
+
+// A row as the server wrote it, without what each second and the reader change.
+function bare(row) {
+  const copy = row.cloneNode(true);
+  for (const time of copy.querySelectorAll("time[data-waits]")) time.textContent = "";
+  return copy.innerHTML;
+}
+
+// Rows that stay are brought up to date where they are. The one that is used keeps its place on the
+// screen and the focus: where another becomes higher, the page is moved, and where it cannot be, that
+// row waits. Returns whether all rows that stay are up to date.
+function updateRows(content) {
+  const used = live.querySelector("tbody tr:hover") ?? document.activeElement?.closest?.("tr[data-study]");
+  const top = used?.getBoundingClientRect().top ?? 0;
+  const moved = () => (used ? used.getBoundingClientRect().top - top : 0);
+  let isWhole = true;
+  for (const row of content.querySelectorAll("tr[data-study]")) {
+    const shown = live.querySelector(`tr[data-study="${row.dataset.study}"]`);
+    if (!shown || bare(shown) === bare(row)) continue;
+    const focused = shown.contains(document.activeElement) ? document.activeElement : null;
+    const ticked = [...shown.querySelectorAll("input[name=studies]:checked")].map((box) => box.value);
+    const old = [...shown.childNodes];
+    shown.replaceChildren(...row.cloneNode(true).childNodes);
+    tick(shown, ticked);
+    if (moved()) window.scrollBy(0, moved());
+    if (Math.abs(moved()) >= 1) {
+      shown.replaceChildren(...old);
+      window.scrollBy(0, moved());
+      isWhole = false;
+    }
+    if (focused) (document.getElementById(focused.id) ?? shown.querySelector("input"))?.focus({ preventScroll: true });
+  }
+  return isWhole;
+}
+
+function rowOrder(root) {
+  return [...root.querySelectorAll("tr[data-study]")].map((row) => row.dataset.study).join(" ");
 }
 
 // Shows at once what moves nothing, and offers the rest.
@@ -93,9 +146,19 @@ function hold(content) {
       shown.innerHTML = count.innerHTML;
     }
   }
+  const isWhole = updateRows(content);
   const fresh = newStudies(content);
-  const hasAlarm = content.querySelectorAll(".alarm").length > live.querySelectorAll(".alarm").length;
-  const text = (hasAlarm ? "A new alarm. " : "") + (fresh.length ? `${fresh.length} new` : "The list has changed");
+  const alarms = (root) => root.querySelectorAll(".alarm").length;
+  const hasAlarm = alarms(content) > alarms(live);
+  const isSame = isWhole && rowOrder(content) !== "" && rowOrder(content) === rowOrder(live) && alarms(content) === alarms(live);
+  if (isSame) {
+    news.replaceChildren(); // every row is up to date
+    return;
+  }
+  const isWorklist = live.querySelector("table.studies") !== null;
+  const unit = !isWorklist ? "" : fresh.length === 1 ? " study" : " studies";
+  const text =
+    (hasAlarm ? "A new alarm. " : "") + (fresh.length ? `${fresh.length} new${unit}` : "The list has changed");
   if (news.querySelector("span")?.textContent === text) return;
   const words = document.createElement("span");
   words.textContent = text;

@@ -9,17 +9,11 @@ in use.
 
 from __future__ import annotations
 
-import http.client
 import importlib.util
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,20 +30,15 @@ from nightdraft.bench.fresh_database import fresh_database
 from nightdraft.bench.machine import machine_facts, summarise
 from nightdraft.bench.operation import new_film
 from nightdraft.bench.prepare import BITS, COLUMNS, ROWS, draw_film, write_films
+from nightdraft.bench.web_server import ask, serving
 from records.blobs import Blobs, data_set_sha256
 from records.database.session import unit_of_work
 from records.database.tables import Instance
-from records.errors import PartError
 from records.settings import settings
 from records.workflow import registrations, studies
 
 CHROMIUM = Path("/usr/bin/chromium")
 _GZIP = 16 + zlib.MAX_WBITS
-_START_SECONDS = 60.0
-_SERVE = (
-    "import sys, pathlib; from api.app import run_server; from records.settings import settings; "
-    "run_server(settings(), ready=lambda port: pathlib.Path(sys.argv[1]).write_text(f'{port} '))"
-)
 
 
 def measure(runs: int, log: Callable[[str], None]) -> dict[str, Any]:
@@ -73,13 +62,13 @@ def measure(runs: int, log: Callable[[str], None]) -> dict[str, Any]:
         encodings = [_measure_encoding(name, encode(film), runs) for name, encode in _WAYS.items()]
         with fresh_database(serve_port="0", serve_host="127.0.0.1"):
             kept = {codec: _file(path) for codec, path in files.items()}
-            with _server(folder) as port:
+            with serving(folder) as port:
                 codecs = []
                 for codec, (study, instance) in kept.items():
                     log(f"{codec}, {runs} looks")
                     path = f"/studies/{study}/instances/{instance}/pixels"
-                    first, size = _ask(port, path)
-                    looks = [_ask(port, path)[0] for _ in range(runs)]
+                    first, size = ask(port, path)
+                    looks = [ask(port, path)[0] for _ in range(runs)]
                     codecs.append(
                         {
                             "codec": codec,
@@ -170,45 +159,6 @@ def _file(path: Path) -> tuple[str, str]:
         study = registrations.register_instance(session, received).study_id
         instances: list[Instance] = list(studies.list_instances(session, study))
         return str(study), str(instances[0].id)
-
-
-@contextmanager
-def _server(folder: Path) -> Iterator[int]:
-    port_file = folder / "port"
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SERVE, str(port_file)],
-        env=os.environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not (port_file.exists() and port_file.read_text().endswith(" ")):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise PartError("the web server does not start")
-            time.sleep(0.05)
-        yield int(port_file.read_text())
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _ask(port: int, path: str) -> tuple[float, int]:
-    """Ask for a film over a new connection; return milliseconds to its last byte, and bytes."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    start = time.perf_counter()
-    connection.request("GET", path, headers={"accept-encoding": "gzip"})
-    answer = connection.getresponse()
-    content = answer.read()
-    taken = (time.perf_counter() - start) * 1000
-    connection.close()
-    if answer.status != 200:
-        raise PartError(f"the web server answers {answer.status}")
-    return taken, len(content)
 
 
 # ---- The browser ----

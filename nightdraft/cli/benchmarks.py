@@ -154,6 +154,18 @@ def bench_films(
         raise typer.Exit(1)
 
 
+@bench.command("worklist")
+def bench_worklist(
+    rows: Annotated[int, typer.Option(min=1000, help="Studies in the database.")] = 1_000_000,
+    runs: Annotated[int, typer.Option(min=2, help="Questions for each page.")] = 100,
+    json: JsonFile = None,
+) -> None:
+    """Measure how long each page, filter and search of the worklist takes: median and 99th."""
+    from nightdraft.bench.worklist import measure, render
+
+    _report(measure(rows, runs, progress_line(json)), render, json)
+
+
 @bench.command("viewer")
 def bench_viewer(
     runs: Annotated[int, typer.Option(min=1, help="Looks at each film.")] = 9,

@@ -11,4 +11,5 @@ from records.database import (  # noqa: F401 (their tables count too)
     review_tables,
     site_tables,
     tables,
+    worklist_tables,
 )

@@ -128,6 +128,8 @@ class Study(Base):
     priority: Mapped[int] = mapped_column(SmallInteger)
     # The priority by films and calling AE alone; NULL where no order has changed `priority`.
     received_priority: Mapped[int | None] = mapped_column(SmallInteger)
+    # The priority that a person chose: no film and no order changes it. NULL where nobody did.
+    chosen_priority: Mapped[int | None] = mapped_column(SmallInteger)
     calling_ae: Mapped[str]
     expected_instances: Mapped[int | None]
     first_received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

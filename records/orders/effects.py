@@ -227,12 +227,12 @@ def _set_priority(session: Session, study: Study, orders: Sequence[Order]) -> No
     """Give the study the most urgent priority of films, calling AE and orders.
 
     A priority that an order gave goes when the order takes it back, as from STAT to routine. That
-    of films and calling AE stays: the order does not know of them.
+    of films and calling AE stays: the order does not know of them. What a person chose stays.
     """
     given = [order.priority for order in orders if order.priority is not None]
     received = study.priority if study.received_priority is None else study.received_priority
     priority = min([received, *given])
-    if priority == study.priority:
+    if study.chosen_priority is not None or priority == study.priority:
         return
     study.received_priority = received
     events.append_event(

@@ -538,6 +538,7 @@ _STATEMENTS: tuple[tuple[str, str], ...] = (
     ),
     ("holds", "DELETE FROM holds WHERE study_id = ANY (:studies)"),
     ("emergency_accesses", "DELETE FROM emergency_accesses WHERE study_id = ANY (:studies)"),
+    ("study_locks", "DELETE FROM study_locks WHERE study_id = ANY (:studies)"),
     ("readings", "DELETE FROM readings WHERE study_id = ANY (:studies)"),
     ("working_texts", "DELETE FROM working_texts WHERE study_id = ANY (:studies)"),
     ("reviews", "DELETE FROM reviews WHERE study_id = ANY (:studies)"),

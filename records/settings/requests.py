@@ -45,6 +45,14 @@ class RequestSettings(BaseModel):
         description="For so long after its arrival a study stands in the worklist by its priority, "
         "STAT on top; then by its arrival alone.",
     )
+    study_lock_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=120.0,
+        ge=10,
+        le=3600,
+        description="Others are told who reads a study until so long after that reader's page was "
+        "last open and visible. It keeps nobody from reading or writing.",
+    )
 
     @field_validator("probe_networks")
     @classmethod

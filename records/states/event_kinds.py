@@ -75,6 +75,7 @@ class EventKind(StrEnum):
     REPORT_RECEIVED = "REPORT_RECEIVED"
     PATIENT_CHANGED = "PATIENT_CHANGED"
     SITE = "SITE"
+    PRIORITY_CHOSEN = "PRIORITY_CHOSEN"  # a person chose one, or something wanted a more urgent one
     PRIORITY = "PRIORITY"  # a sender wanted a more urgent one: doubted, or counted later
 
 

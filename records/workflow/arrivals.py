@@ -14,8 +14,15 @@ from sqlalchemy.orm import Session
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.site_tables import DEFAULT_SITE_ID
 from records.database.tables import Instance, Series, Study
-from records.states import CampaignStudyState, Comparison, InstanceState, Priority, SiteBasis
-from records.workflow import doubted_priorities, sites
+from records.states import (
+    CampaignStudyState,
+    Comparison,
+    EventKind,
+    InstanceState,
+    Priority,
+    SiteBasis,
+)
+from records.workflow import doubted_priorities, events, sites
 from records.workflow.corrections import SHOWN_COLUMNS
 from records.workflow.patients import Patient
 from records.workflow.rejections import RejectionNote
@@ -173,8 +180,17 @@ def insert_instance(
 def update_study(session: Session, study: Study, arrived: ReceivedInstance) -> None:
     """Update the study from the header of a new object."""
     study.last_received_at = func.clock_timestamp()
-    doubted_priorities.believe(session, study, arrived.priority, arrived.calling_ae)
-    study.priority = min(study.priority, arrived.priority)
+    if study.chosen_priority is None:
+        doubted_priorities.believe(session, study, arrived.priority, arrived.calling_ae)
+        study.priority = min(study.priority, arrived.priority)
+    elif study.received_priority is not None and arrived.priority < study.received_priority:
+        events.append_event(
+            session,
+            study.id,
+            EventKind.PRIORITY_CHOSEN,
+            f"a film wants {Priority(arrived.priority).name}: the priority that a person chose, "
+            f"{Priority(study.priority).name}, stays",
+        )
     if study.received_priority is not None:
         study.received_priority = min(study.received_priority, arrived.priority)
     numbers = [*study.requested_accession_numbers, *arrived.requested_accession_numbers]

@@ -21,12 +21,12 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Select,
-    Subquery,
     Uuid,
     and_,
     any_,
     case,
     exists,
+    false,
     func,
     literal,
     or_,
@@ -41,13 +41,14 @@ from records.database.draft_tables import Draft, DraftRequest, LiveLease
 from records.database.review_tables import Review
 from records.database.session import database_time, interval
 from records.database.tables import Hold, Instance, Study, Tally, WorklistEntry
-from records.errors import NotAllowed
+from records.errors import NotAllowed, NotFound
 from records.settings import settings
 from records.states import Priority, ReviewDecision, TallyKind, VisibleState, Withheld
 from records.workflow import tallies
 from records.workflow.search import Matches, find_studies
 from records.workflow.showing import why_withheld
 from records.workflow.site_scope import is_of_site, is_visible, visible_sites
+from records.workflow.worklist_filters import ListOrder, WorklistFilter
 
 # A subquery for each row: an EXISTS might be planned to read the holds of all studies.
 _HELD: ColumnElement[bool] = (
@@ -86,6 +87,16 @@ _Ranked: TypeAlias = "Select[uuid.UUID, dt.datetime, int]"  # id, arrived_at, ra
 _OLD = len(Priority)
 """The rank of studies that are no longer listed by their priority."""
 
+NO_FILTER = WorklistFilter()
+
+LOOKED_AT = 2000
+"""Studies that are looked at for one page, where no index answers what was chosen."""
+
+_LOOKED_AT_ONCE = 500
+
+NEIGHBOUR_PAGES = 5
+"""So many times LOOKED_AT studies are looked at for the next study of a list."""
+
 
 @dataclass(frozen=True, slots=True)
 class PageMark:
@@ -122,7 +133,9 @@ class PageMark:
                 raise ValueError
             return cls(times[0], int(rank), times[1], uuid.UUID(id_))
         except (ValueError, binascii.Error):
-            raise NotAllowed("`after` is not the mark of a page") from None
+            raise NotAllowed(
+                "this is not the mark of a page: take `next` or `previous` of one"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +190,15 @@ class WorklistPage:
     Attributes:
         next: the mark with which `read_page` gives the following rows.
         matches: what the search compared with and found; None where nothing was searched for.
+        previous: the mark with which `read_page` gives the rows before these.
+        looked_at: how many studies were compared with what was chosen; 0 where an index was.
     """
 
     rows: list[WorklistRow]
     next: str | None
     matches: Matches | None = None
+    previous: str | None = None
+    looked_at: int = 0
 
 
 def draft_caveat(row: WorklistRow, revision: int) -> str:
@@ -224,8 +241,11 @@ def read_page(
     state: VisibleState | None = None,
     since: dt.datetime | None = None,
     after: str | None = None,
+    before: str | None = None,
     limit: int = 50,
     search: str = "",
+    chosen: WorklistFilter = NO_FILTER,
+    order: ListOrder = ListOrder.PRIORITY,
 ) -> WorklistPage:
     """A page of the worklist: studies of the last hours by priority, then all others.
 
@@ -233,105 +253,263 @@ def read_page(
     NIGHTDRAFT_LIST_PRIORITY_HOURS after its arrival: without an end, a STAT study of last year
     would stand above all of today's. No due time counts, because nothing sets one yet.
 
+    Where `chosen` asks what no index answers, LOOKED_AT studies are looked at for a page, at most:
+    then there may be fewer rows than `limit`, although a page follows.
+
     Args:
         session: the caller's transaction.
         state: only studies in this state.
         since: only studies that arrived at this time or later.
         after: the `next` of the page before.
+        before: the `previous` of the page after; not together with `after`.
         limit: rows on the page, at most.
         search: words of a patient's name, or a patient id, an accession number or a study UID; see
             `records.workflow.search`.
+        chosen: only these studies.
+        order: of the list.
 
     Raises:
-        NotAllowed: `after` is not a mark that this function gave.
+        NotAllowed: `after` or `before` is not a mark that this function gave, or both are given.
     """
-    mark = PageMark.parse(after) if after is not None else None
-    # All pages of one list have the same first part, however long somebody reads.
-    hours = dt.timedelta(hours=settings().list_priority_hours)
-    recent = mark.recent if mark else database_time(session) - hours
-    listed = _listed(state)
-    matches = None
-    if search.strip():
-        matches = find_studies(session, search.strip())
-        # One array, and not a thousand parameters.
-        listed = listed.where(
-            listed.selected_columns.id == any_(literal(matches.study_ids, ARRAY(Uuid)))
+    if after is not None and before is not None:
+        raise NotAllowed("a page begins after a mark or ends before one: say `after` or `before`")
+    given = after if after is not None else before
+    mark = PageMark.parse(given) if given is not None else None
+    matches = find_studies(session, search.strip()) if search.strip() else None
+    walk = _Walk(
+        # All pages of one list have the same first part, however long somebody reads.
+        mark.recent if mark else _recent_since(session),
+        order,
+        is_backward=before is not None,
+        state=state,
+        since=max((one for one in (since, chosen.since) if one), default=None),
+        chosen=chosen,
+        matches=matches,
+    )
+    places, looked_at, last = _look(session, walk, mark, limit + 1)
+    has_more = len(places) > limit
+    places = places[:limit]
+    edge = places[-1] if has_more else last  # where a further page in this direction begins
+    if walk.is_backward:
+        places.reverse()
+    rows = _read_rows(session, [place.id for place in places])
+    note_look(study_ids=[row.id for row in rows])
+    further = str(edge) if edge is not None else None
+    if walk.is_backward:
+        return WorklistPage(rows, str(places[-1]) if places else given, matches, further, looked_at)
+    # What precedes the mark's study is on the page before, and that study itself, too.
+    earlier = str(places[0]) if places and mark is not None else None
+    return WorklistPage(rows, further, matches, earlier, looked_at)
+
+
+def find_neighbour(
+    session: Session,
+    study_id: uuid.UUID,
+    *,
+    forward: bool,
+    state: VisibleState | None = None,
+    search: str = "",
+    chosen: WorklistFilter = NO_FILTER,
+    order: ListOrder = ListOrder.PRIORITY,
+) -> uuid.UUID | None:
+    """The study after or before another one in a list; None at its end.
+
+    The other study need not be in the list any more: its place counts. Where many studies in
+    sequence are left out, the search ends after NEIGHBOUR_PAGES times LOOKED_AT of them.
+
+    Raises:
+        NotFound: no such study.
+    """
+    study = session.get(Study, study_id)
+    if study is None:
+        raise NotFound("no study has that id")
+    recent = _recent_since(session)
+    is_ranked = order is ListOrder.PRIORITY
+    rank = study.priority if study.first_received_at >= recent else _OLD
+    mark = PageMark(recent, rank if is_ranked else 0, study.first_received_at, study.id)
+    matches = find_studies(session, search.strip()) if search.strip() else None
+    walk = _Walk(
+        recent,
+        order,
+        is_backward=not forward,
+        state=state,
+        since=chosen.since,
+        chosen=chosen,
+        matches=matches,
+    )
+    for _ in range(NEIGHBOUR_PAGES):
+        places, _, last = _look(session, walk, mark, 1)
+        if places:
+            return places[0].id
+        if last is None:
+            break
+        mark = last
+    return None
+
+
+def _recent_since(session: Session) -> dt.datetime:
+    return database_time(session) - dt.timedelta(hours=settings().list_priority_hours)
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """A list and the direction in which it is read. since: of arrivals. matches: of the search."""
+
+    recent: dt.datetime
+    order: ListOrder
+    is_backward: bool
+    state: VisibleState | None
+    since: dt.datetime | None
+    chosen: WorklistFilter
+    matches: Matches | None
+
+    @property
+    def is_ranked(self) -> bool:
+        return self.order is ListOrder.PRIORITY
+
+    @property
+    def is_ascending(self) -> bool:
+        """Whether the oldest arrival is read first; ranks are then read from the last one."""
+        return (self.order is ListOrder.OLDEST) != self.is_backward
+
+
+def _look(
+    session: Session, walk: _Walk, mark: PageMark | None, limit: int
+) -> tuple[list[PageMark], int, PageMark | None]:
+    """The places of the next studies of a list.
+
+    Returns:
+        The places; how many studies were looked at, 0 where indexes answered all; and the last
+        place that was looked at, where the list goes on behind it and too few were found.
+    """
+    conditions = walk.chosen.conditions()
+    if not conditions:
+        return _next_places(session, walk, mark, limit), 0, None
+    found: list[PageMark] = []
+    looked_at = 0
+    while looked_at < LOOKED_AT:
+        places = _next_places(session, walk, mark, _LOOKED_AT_ONCE)
+        looked_at += len(places)
+        ids = [place.id for place in places]
+        fitting = set(
+            session.scalars(
+                select(Study.id).where(Study.id == any_(literal(ids, ARRAY(Uuid))), *conditions)
+            )
         )
-    if since is not None:
-        listed = listed.where(listed.selected_columns.arrived_at >= since)
-    if matches is None and state not in _AT_WORK.values() and visible_sites() != ():
-        ranked = _by_index(listed, recent, mark, limit + 1)
+        found += [place for place in places if place.id in fitting]
+        if len(found) >= limit:
+            return found[:limit], looked_at, None
+        if len(places) < _LOOKED_AT_ONCE:
+            return found, looked_at, None
+        mark = places[-1]
+    return found, looked_at, mark
+
+
+def _next_places(
+    session: Session, walk: _Walk, mark: PageMark | None, limit: int
+) -> list[PageMark]:
+    """The next places of a list, by the indexes of the lists alone."""
+    listed = _listed(walk.state)
+    arrived_at = listed.selected_columns.arrived_at
+    if walk.matches is not None:
+        # One array, and not a thousand parameters.
+        ids = literal(walk.matches.study_ids, ARRAY(Uuid))
+        listed = listed.where(listed.selected_columns.id == any_(ids))
+    if walk.since is not None:
+        listed = listed.where(arrived_at >= walk.since)
+    if walk.chosen.until is not None:
+        listed = listed.where(arrived_at < walk.chosen.until)
+    if walk.matches is None and walk.state not in _AT_WORK.values() and visible_sites() != ():
+        ranked = _by_index(listed, walk, mark, limit)
     else:  # a few hundred rows at most
         site_id = listed.selected_columns.site_id
-        is_shown = is_of_site(site_id) if matches is None else is_visible(site_id)
-        ranked = _ranked(listed.where(is_shown), recent)
-    shown = _first_rows(ranked, mark, limit + 1)
-    lines = session.execute(
-        _rows()
-        .join(shown, shown.c.id == Study.id)
-        .add_columns(shown.c.rank)
-        .order_by(shown.c.rank, shown.c.arrived_at.desc(), shown.c.id.desc())
-    ).all()
-    rows = [_row(line) for line in lines[:limit]]
-    next_mark = None
-    if len(lines) > limit and rows:
-        last = rows[-1]
-        next_mark = str(PageMark(recent, lines[limit - 1].rank, last.first_received_at, last.id))
-    note_look(study_ids=[row.id for row in rows])
-    return WorklistPage(rows, next_mark, matches)
+        is_shown = is_of_site(site_id) if walk.matches is None else is_visible(site_id)
+        listed = listed.where(is_shown)
+        if walk.chosen.site_id is not None:
+            listed = listed.where(site_id == walk.chosen.site_id)
+        if walk.chosen.priority is not None:
+            listed = listed.where(listed.selected_columns.priority == walk.chosen.priority)
+        ranked = _ranked(listed, walk)
+    shown = _first_rows(ranked, walk, mark, limit)
+    return [
+        PageMark(walk.recent, row.rank, row.arrived_at, row.id) for row in session.execute(shown)
+    ]
 
 
-def _ranked(listed: _Listed, recent: dt.datetime) -> _Ranked:
+def _ranked(listed: _Listed, walk: _Walk) -> _Ranked:
     """A list with the rank of each study: its priority where it is recent, else _OLD."""
     columns = listed.selected_columns
-    rank = case((columns.arrived_at >= recent, columns.priority), else_=_OLD)
+    rank: ColumnElement[int] = literal(0)
+    if walk.is_ranked:
+        rank = case((columns.arrived_at >= walk.recent, columns.priority), else_=_OLD)
     return listed.with_only_columns(columns.id, columns.arrived_at, rank.label("rank"))
 
 
-def _by_index(listed: _Listed, recent: dt.datetime, mark: PageMark | None, limit: int) -> _Ranked:
+def _by_index(listed: _Listed, walk: _Walk, mark: PageMark | None, limit: int) -> _Ranked:
     """The first rows after the mark of each priority, recent and old: each reads its index.
 
     They are as many as may be shown. No more rows of a list are read, however long it is.
     """
     id_, priority, arrived_at, site_id = listed.selected_columns
     sites = visible_sites()
+    if walk.chosen.site_id is not None:
+        sites = tuple({walk.chosen.site_id} & set(sites or (walk.chosen.site_id,)))
     # Of each site a walk of its own: one over all sites would step over the rows of the others.
     lists = [listed] if sites is None else [listed.where(site_id == site) for site in sites]
+    urgencies = list(Priority) if walk.chosen.priority is None else [walk.chosen.priority]
     legs = []
-    for of_site, is_recent, urgency in itertools.product(lists, (True, False), Priority):
-        rank = int(urgency) if is_recent else _OLD
-        if mark is not None and rank < mark.rank:
+    for of_site, is_recent, urgency in itertools.product(
+        lists, (True, False) if walk.is_ranked else (None,), urgencies
+    ):
+        rank = 0 if is_recent is None else int(urgency) if is_recent else _OLD
+        if mark is not None and (rank > mark.rank if walk.is_backward else rank < mark.rank):
             continue
         leg = of_site.with_only_columns(id_, arrived_at, literal(rank).label("rank")).where(
-            priority == urgency, arrived_at >= recent if is_recent else arrived_at < recent
+            priority == urgency
         )
+        if is_recent is not None:
+            leg = leg.where(arrived_at >= walk.recent if is_recent else arrived_at < walk.recent)
         if mark is not None and rank == mark.rank:
-            leg = leg.where(tuple_(arrived_at, id_) < tuple_(mark.at, mark.id))
-        leg = leg.order_by(arrived_at.desc(), id_.desc()).limit(limit)
+            leg = leg.where(_follows(arrived_at, id_, walk, mark))
+        leg = leg.order_by(*_by_arrival(arrived_at, id_, walk)).limit(limit)
         legs.append(select(leg.subquery()))
+    if not legs:  # a site that is not shown
+        return _ranked(listed.where(false()), walk)
     return select(union_all(*legs).subquery())
 
 
-def _first_rows(listed: _Ranked, mark: PageMark | None, limit: int) -> Subquery:
-    """The first rows of a list after the mark, in the order of the worklist."""
+def _follows(at: Any, id_: Any, walk: _Walk, mark: PageMark) -> ColumnElement[bool]:
+    here, there = tuple_(at, id_), tuple_(mark.at, mark.id)
+    return here > there if walk.is_ascending else here < there
+
+
+def _by_arrival(at: Any, id_: Any, walk: _Walk) -> tuple[ColumnElement[Any], ...]:
+    return (at.asc(), id_.asc()) if walk.is_ascending else (at.desc(), id_.desc())
+
+
+def _first_rows(listed: _Ranked, walk: _Walk, mark: PageMark | None, limit: int) -> _Ranked:
+    """The first rows of a list after the mark, in the order in which it is read."""
     rows = listed.subquery()
     query = select(rows.c.id, rows.c.arrived_at, rows.c.rank)
     if mark is not None:
+        is_further = rows.c.rank < mark.rank if walk.is_backward else rows.c.rank > mark.rank
         query = query.where(
             or_(
-                rows.c.rank > mark.rank,
-                and_(
-                    rows.c.rank == mark.rank,
-                    tuple_(rows.c.arrived_at, rows.c.id) < tuple_(mark.at, mark.id),
-                ),
+                is_further,
+                and_(rows.c.rank == mark.rank, _follows(rows.c.arrived_at, rows.c.id, walk, mark)),
             )
         )
-    # The limit is inside and the joins are outside, so that only this page's rows are joined.
-    return (
-        query.order_by(rows.c.rank, rows.c.arrived_at.desc(), rows.c.id.desc())
-        .limit(limit)
-        .subquery()
-    )
+    rank = rows.c.rank.desc() if walk.is_backward else rows.c.rank
+    return query.order_by(rank, *_by_arrival(rows.c.arrived_at, rows.c.id, walk)).limit(limit)
+
+
+def _read_rows(session: Session, ids: Sequence[uuid.UUID]) -> list[WorklistRow]:
+    """The rows of these studies, in this order."""
+    if not ids:
+        return []
+    lines = session.execute(_rows().where(Study.id == any_(literal(ids, ARRAY(Uuid))))).all()
+    rows = {line.Study.id: _row(line) for line in lines}
+    return [rows[id_] for id_ in ids if id_ in rows]
 
 
 def _listed(state: VisibleState | None) -> _Listed:

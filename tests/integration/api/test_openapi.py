@@ -20,6 +20,14 @@ from records.settings import settings
 WITH_PARAMETERS = [
     "GET /api/studies",
     "GET /api/studies/{uid}",
+    "GET /api/worklist",
+    "POST /api/worklist/views",
+    "DELETE /api/worklist/views/{view_id}",
+    "POST /api/worklist/plan",
+    "POST /api/worklist/changes",
+    "GET /api/studies/{uid}/neighbours",
+    "POST /api/studies/{uid}/lock",
+    "DELETE /api/studies/{uid}/lock",
     "POST /api/studies/{uid}/release",
     "POST /api/studies/{uid}/retry",
     "POST /api/studies/{uid}/decision",
@@ -83,6 +91,7 @@ WITH_PARAMETERS = [
     "POST /api/mode-proposals/{proposal_id}/refuse",
 ]
 WITHOUT_PARAMETERS = [
+    "GET /api/worklist/views",
     "GET /api/counts",
     "GET /api/parts",
     "GET /api/tonight",

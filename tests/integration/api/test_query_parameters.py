@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from api.access.table import TABLE, Door
 from api.app import ROUTERS, make_app
 from api.query_parameters import OPEN_PATHS, known_parameters
+from api.worklist.query import WorklistQuery
 from records.settings import settings
 
 
@@ -60,8 +61,8 @@ def test_every_route_refuses_what_it_does_not_know_and_names_what_it_knows(clien
     ("path", "known"),
     [
         ("/api/studies", ["after", "limit", "since", "state", "words"]),
-        ("/", ["after", "seen", "state", "words"]),
-        ("/studies/{study}", ["before", "renderer"]),
+        ("/live", sorted(WorklistQuery.model_fields)),
+        ("/studies/{study}", ["before", "list", "renderer"]),
         ("/healthz", []),
         ("/api/docs", []),
     ],

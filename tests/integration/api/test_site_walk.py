@@ -327,10 +327,10 @@ def test_no_route_counts_anything_of_another_site(walk, setting):
 
 def test_nothing_of_another_site_is_changed(walk):
     clients, planted = walk
-    theirs = planted[THEIRS] | {"access_id": planted[THEIRS]["study"]}  # an access of nobody
+    theirs = planted[THEIRS] | dict.fromkeys(("access_id", "view_id"), planted[THEIRS]["study"])
     tables = ("events", "orders", "received_messages", "campaigns", "discrepancies", "holds")
     tables += ("mode_proposals",)
-    tables += ("reviews", "readings")
+    tables += ("reviews", "readings", "worklist_views")
     before = [run_sql(f"SELECT * FROM {table} ORDER BY id") for table in tables]
     bodies = {
         "decision": {"decision": "CANCEL", "holds": [str(theirs["hold"])]},

@@ -1,0 +1,110 @@
+// The table of keys, and the map of them at `?`.
+//
+// Scripts register what a key does: nightdraftKeys.register(key, words, action, scope). A key is one
+// of KeyboardEvent.key. Single characters act nowhere where somebody writes, and a person can switch
+// them off (WCAG 2.2, 2.1.4).
+"use strict";
+
+window.nightdraftKeys = (() => {
+  const OFF = "nightdraft-keys-off";
+  const SCOPES = { all: "Every page", worklist: "Worklist", study: "Study", films: "Films" };
+  const table = []; // {key, words, action, scope}
+
+  function isOff() {
+    try {
+      return localStorage.getItem(OFF) === "1";
+    } catch {
+      return false; // a browser that keeps nothing
+    }
+  }
+
+  function register(key, words, action, scope = "all") {
+    const known = table.find((entry) => entry.key === key);
+    if (known) Object.assign(known, { words, action, scope });
+    else table.push({ key, words, action, scope });
+  }
+
+  function isWriting(element) {
+    return element?.closest?.("input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]") != null;
+  }
+
+  function named(key) {
+    return { ArrowDown: "↓", ArrowUp: "↑", Enter: "Enter" }[key] ?? key;
+  }
+
+  function element(name, text, parent) {
+    const made = document.createElement(name);
+    made.textContent = text;
+    parent?.append(made);
+    return made;
+  }
+
+  function makeMap() {
+    const dialog = document.createElement("dialog");
+    dialog.id = "keys";
+    dialog.className = "key-map";
+    element("h2", "Keys", dialog).id = "keys-title";
+    dialog.setAttribute("aria-labelledby", "keys-title");
+    for (const [scope, title] of Object.entries(SCOPES)) {
+      const entries = table.filter((entry) => entry.scope === scope);
+      if (!entries.length) continue;
+      element("h3", title, dialog);
+      const list = document.createElement("dl");
+      for (const entry of entries) {
+        const line = document.createElement("div");
+        element("kbd", named(entry.key), element("dt", "", line));
+        element("dd", entry.words, line);
+        list.append(line);
+      }
+      dialog.append(list);
+    }
+    const label = element("label", "", dialog);
+    label.className = "check";
+    const box = document.createElement("input");
+    box.type = "checkbox";
+    box.checked = !isOff();
+    box.addEventListener("change", () => {
+      try {
+        localStorage.setItem(OFF, box.checked ? "" : "1");
+      } catch {
+        box.checked = true; // nothing can be kept
+      }
+    });
+    label.append(box, " Single keys act on this computer. The map opens with ? in any case.");
+    const form = element("form", "", dialog);
+    form.method = "dialog";
+    element("button", "Close", form);
+    dialog.addEventListener("close", () => dialog.remove());
+    return dialog;
+  }
+
+  function showMap() {
+    if (document.getElementById("keys")) return;
+    const dialog = makeMap();
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
+    if (isWriting(event.target) || document.querySelector("dialog[open]")) return;
+    const entry = table.find((one) => one.key === event.key);
+    if (!entry || (isOff() && entry.key !== "?" && entry.key.length === 1)) return;
+    if (entry.action(event) !== false) event.preventDefault(); // false: it was not meant
+  });
+
+  register("?", "This map", showMap);
+  register("/", "Search", () => {
+    const field = document.getElementById("words");
+    if (!field) return false;
+    field.focus();
+    field.select();
+  });
+  document.addEventListener("DOMContentLoaded", () => {
+    for (const button of document.querySelectorAll("#show-keys, .show-keys")) {
+      button.hidden = false;
+      button.addEventListener("click", showMap);
+    }
+  });
+  return { register, showMap, isWriting };
+})();
