@@ -15,7 +15,7 @@ from records.database.tables import Study
 from records.orders import effects
 from records.settings import settings
 from records.states import Priority, VisibleState
-from records.workflow import registrations, studies, worklist
+from records.workflow import registrations, studies, worklist_rows
 from records.workflow.arrivals import ReceivedInstance
 from records.workflow.patients import Patient
 from training.corpus.phantoms import phantom
@@ -104,4 +104,4 @@ def pass_lease_on(study_id: uuid.UUID) -> None:
 def visible_state(study_id: uuid.UUID) -> VisibleState:
     """What a person sees of the study."""
     with unit_of_work() as session:
-        return worklist.read_row(session, study_id).state
+        return worklist_rows.read_row(session, study_id).state

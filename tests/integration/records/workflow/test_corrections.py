@@ -22,7 +22,7 @@ from records.workflow import (
     pixel_comparisons,
     rejections,
     studies,
-    worklist,
+    worklist_rows,
 )
 from records.workflow.patients import Patient, may_be_corrected, spelled_otherwise
 from records.workflow.registrations import Outcome
@@ -53,7 +53,7 @@ def film(sop=FILM, study="1.2.3", **changed):
 
 def row_of(study_id):
     with unit_of_work() as session:
-        return worklist.read_row(session, study_id)
+        return worklist_rows.read_row(session, study_id)
 
 
 def states_of(study_id):

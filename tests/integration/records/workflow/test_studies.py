@@ -9,7 +9,7 @@ from sqlalchemy import text
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotAllowed, NotFound
 from records.states import EventKind, HoldReason, InstanceState, Priority, VisibleState
-from records.workflow import events, holds, registrations, studies, worklist
+from records.workflow import events, holds, registrations, studies, worklist_rows
 from records.workflow.patients import Patient, same_patient
 from records.workflow.registrations import Outcome
 from tests.support.registered_studies import (
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 def row_of(study_id):
     with unit_of_work() as session:
-        return worklist.read_row(session, study_id)
+        return worklist_rows.read_row(session, study_id)
 
 
 def test_the_same_bytes_again_change_nothing():
