@@ -80,7 +80,7 @@ drawing: $(VENV)/.ready-to-test ## Draw the packages and their arrows into the a
 
 # Chromium must be there (apt install chromium). Look at the pictures before you commit them.
 .PHONY: pictures
-pictures: $(VENV)/.ready-to-test ## Take the pictures and the screencast of docs/use from a running demo
+pictures: $(VENV)/.ready-to-test ## Take the pictures of every page, and the screencast, from a running demo
 	$(BIN)/python -m tools.pictures
 
 .PHONY: lint lint-code

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import urllib.error
@@ -21,11 +22,19 @@ ENDED = ("DRAFTED", "FAILED", "SKIPPED", "CANCELLED")
 """States that do not lead on by themselves; HELD waits for a person's decision."""
 
 
+def request_for(call: str) -> urllib.request.Request:
+    """Return a request, with the token of the environment where there is one."""
+    token = os.environ.get("API_TOKEN", "")
+    return urllib.request.Request(
+        call, headers={"Authorization": f"Bearer {token}"} if token else {}
+    )
+
+
 def read_study(url: str, study_instance_uid: str) -> dict[str, Any] | None:
     """Return what is known of the study, or None where no such study has arrived yet."""
     call = f"{url}/api/studies/{quote(study_instance_uid)}"
     try:
-        with urllib.request.urlopen(call, timeout=10) as answer:
+        with urllib.request.urlopen(request_for(call), timeout=10) as answer:
             detail: dict[str, Any] = json.load(answer)
             return detail
     except urllib.error.HTTPError as error:

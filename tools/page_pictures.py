@@ -28,23 +28,19 @@ class Shot:
         name: the beginning of the files' names.
         title: what it is, as the page of all pictures says it.
         has_film: whether a film is on it; each grey of it is kept then.
-        has_phone: whether it is for a narrow phone, too.
+        sizes: width and height of its pictures, in pixels.
         place: an element that is brought to the top of the window; "" is the page's top.
     """
 
     name: str
     title: str
     has_film: bool = False
-    has_phone: bool = False
+    sizes: tuple[tuple[int, int], ...] = (DESK, LARGE)
     place: str = ""
-
-    def sizes(self) -> tuple[tuple[int, int], ...]:
-        """Width and height of each of its pictures, in pixels."""
-        return (DESK, LARGE, PHONE) if self.has_phone else (DESK, LARGE)
 
     def files(self) -> Iterator[tuple[tuple[int, int], Scheme, str]]:
         """Each picture: size, colours, name of the file."""
-        for size in self.sizes():
+        for size in self.sizes:
             for scheme in SCHEMES:
                 yield size, scheme, f"{self.name}-{size[0]}-{scheme}.png"
 
@@ -67,11 +63,11 @@ class Look:
 
 
 SHOTS = (
-    Shot("worklist", "The worklist, with every state that a study can have", has_phone=True),
+    Shot("worklist", "The worklist, with every state of a study", sizes=(DESK, LARGE, PHONE)),
     Shot("worklist-filters", "The worklist with its filters, its order and its saved views"),
     Shot("worklist-keys", "The map of keys, as it opens with ? on every page"),
     Shot("study", "A study: whose it is, its films, and its draft beside them", has_film=True),
-    Shot("text", "The text of a report in work", has_film=True, has_phone=True, place="#editor"),
+    Shot("text", "A report's text in work", has_film=True, sizes=(DESK, PHONE), place="#editor"),
     Shot("sign", "The question before a signature: the very text that becomes the report"),
     Shot("signed", "A signed report, and the way to the next study", has_film=True),
     Shot("held", "A held study: the question, both sides, and the decisions", has_film=True),
@@ -91,7 +87,6 @@ SHOTS = (
     Shot("comparisons", "Two models on the same studies"),
     Shot("models", "The models that drafted here, their stops, and the modes of sites"),
     Shot("recall", "Every draft of one model: who signed it, and where it went"),
-    Shot("emergency", "Opening a patient of another site in an emergency"),
     Shot("runbook", "The runbook: what each alarm means, and what to do"),
     Shot("account", "One's own account: password, second factor, sessions"),
     Shot("again", "The password is asked for again"),
@@ -127,7 +122,7 @@ def take_all(
                 )
                 page = context.new_page()
                 for look in looks:
-                    if look.state is state and size in look.shot.sizes():
+                    if look.state is state and size in look.shot.sizes:
                         name = f"{look.shot.name}-{size[0]}-{scheme}.png"
                         (folder / name).write_bytes(_take(page, look, go_to))
                 context.close()
@@ -168,7 +163,7 @@ def index_page() -> str:
     ]
     for shot in SHOTS:
         lines += ["", f"## {shot.name.replace('-', ' ').capitalize()}", "", f"{shot.title}."]
-        for width, _ in shot.sizes():
+        for width, _ in shot.sizes:
             file = f"{shot.name}-{width}"
             lines += [
                 "",

@@ -1,4 +1,4 @@
-"""What a reader sees on the pictures in docs/use: the warning, the states, the images."""
+"""What a reader sees on the pictures in docs/pictures: the warning, the states, the images."""
 
 import re
 
@@ -8,7 +8,10 @@ from playwright.sync_api import expect
 
 from records.states import WARNING, VisibleState
 from tests.support.seeded_studies import seed_every_state
-from tools.pictures import PICTURES, SCREENCAST, VIEWPORT, Site, go_to, open_page, take_pictures
+from tools.page_pictures import SHOTS, Look, take_all
+from tools.pictures import Site, go_to
+
+VIEWPORT = (1440, 900)
 
 # Whether nothing covers the middle of an element.
 ON_TOP = """element => {
@@ -26,7 +29,7 @@ def url(serve, data_dir):
 
 @pytest.fixture
 def page(browser):
-    page = open_page(browser, VIEWPORT)
+    page = browser.new_page(viewport={"width": VIEWPORT[0], "height": VIEWPORT[1]})
     yield page
     page.close()
 
@@ -97,34 +100,31 @@ def test_a_study_shows_the_warning_the_state_and_its_images(url, page):
     assert box["height"] > 400
 
 
-def test_the_pictures_show_the_warning_and_the_images(url, browser, page, tmp_path):
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    take_pictures(browser, Site(url), folder)
-    assert {path.name for path in folder.iterdir()} == {*PICTURES} - {SCREENCAST}
-    go_to(page, url)
-    with Image.open(folder / "worklist.png") as picture:
-        assert picture.size == (1440, 900)
-        red, green, blue = ImageStat.Stat(
-            crop(picture.convert("RGB"), page.locator(".mark").first)
-        ).median
+def take(browser, name, address, folder):
+    """The picture of a page at 1280 pixels, light."""
+    (shot,) = (shot for shot in SHOTS if shot.name == name)
+    take_all(browser, [Look(shot, address)], folder, go_to)
+    taken = {file.name for file in folder.iterdir() if file.name.startswith(f"{name}-")}
+    assert taken == {file for _, _, file in shot.files()}
+    return folder / f"{name}-1280-light.png"
+
+
+@pytest.mark.parametrize(("name", "mark"), [("worklist", ".mark"), ("study", ".identity .warning")])
+def test_the_pictures_show_the_warning_and_the_films(url, browser, tmp_path, name, mark):
+    study = Site(url).drafted_study()
+    address = url if name == "worklist" else f"{url}/studies/{study}"
+    file = take(browser, name, address, tmp_path)
+    page = browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    go_to(page, address)
+    with Image.open(file) as picture:
+        assert picture.size == (1280, 800)
+        amber = crop(picture.convert("RGB"), page.locator(mark).first)
+        red, green, blue = ImageStat.Stat(amber).median
         assert red > blue + 30, "the mark of a draft is not amber"
         assert green > blue + 20, "the mark of a draft is not amber"
-    go_to_drafted_study(page, url)
-    with Image.open(folder / "study.png") as picture:
-        assert picture.size == (1440, 900)
-        red, green, blue = ImageStat.Stat(
-            crop(picture.convert("RGB"), page.locator(".identity .warning"))
-        ).median
-        assert red > blue + 30, "the warning line is not amber"
-        assert green > blue + 20, "the warning line is not amber"
-        film = page.locator(".stage")
-        expect(film).to_have_attribute("data-state", "ready")
-        page.evaluate("scrollTo(0, 0)")
-        box = film.bounding_box()
-        drawn = ImageStat.Stat(
-            picture.convert("L").crop(
-                (round(box["x"]), round(box["y"]), round(box["x"] + box["width"]), 890)
-            )
-        )
-        assert drawn.stddev[0] > 20, "the film is not drawn"
+        if name == "study":
+            box = page.locator(".stage").bounding_box()
+            place = (box["x"], box["y"], box["x"] + box["width"], 790)
+            drawn = ImageStat.Stat(picture.convert("L").crop(tuple(map(round, place))))
+            assert drawn.stddev[0] > 20, "the film is not drawn"
+    page.close()

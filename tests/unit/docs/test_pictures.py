@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.support.paths import DOCS, ROOT
+from tools.page_pictures import SHOTS, Shot, index_page, shrink
 from tools.pictures import FOLDER, PICTURES, SCREENCAST
 from tools.screencast import MAX_BYTES
 
@@ -33,10 +35,18 @@ def shown_pictures() -> dict[Path, set[str]]:
 
 def test_every_picture_is_one_that_a_command_makes() -> None:
     shown = shown_pictures()
-    made = {FOLDER / name for name in PICTURES}
-    assert set(shown) == made | CHARTS
-    assert "README.md" in shown[FOLDER / SCREENCAST]
+    made = {DOCS / FOLDER / name for name in PICTURES}
+    assert set(shown) == made | CHARTS | {DOCS / SCREENCAST}
+    assert "README.md" in shown[DOCS / SCREENCAST]
     assert all(path.is_file() for path in shown)
+
+
+def test_the_page_of_all_pictures_is_the_one_that_the_command_writes() -> None:
+    assert (DOCS / FOLDER / "README.md").read_text() == index_page()
+
+
+def test_all_pictures_together_are_small() -> None:
+    assert sum((DOCS / FOLDER / name).stat().st_size for name in PICTURES) < 12_000_000
 
 
 def test_every_picture_has_a_text_for_those_who_do_not_see_it() -> None:
@@ -54,7 +64,7 @@ def test_no_picture_lies_there_unused() -> None:
 
 
 def test_the_screencast_moves_and_is_small_and_short() -> None:
-    path = FOLDER / SCREENCAST
+    path = DOCS / SCREENCAST
     assert path.stat().st_size < MAX_BYTES == 2_000_000
     with Image.open(path) as screencast:
         assert screencast.n_frames >= 10  # type: ignore[attr-defined]
@@ -68,8 +78,20 @@ def test_the_screencast_moves_and_is_small_and_short() -> None:
     assert len(pictures) >= 10
 
 
-@pytest.mark.parametrize("name", [name for name in PICTURES if name != SCREENCAST])
-def test_a_picture_is_of_a_whole_window(name: str) -> None:
-    with Image.open(FOLDER / name) as picture:
-        assert picture.size == (1440, 900)
-        assert len(picture.convert("L").resize((160, 100)).getcolors() or ()) > 50
+@pytest.mark.parametrize("shot", SHOTS, ids=lambda shot: shot.name)
+def test_a_picture_is_of_a_whole_window_with_something_in_it(shot: Shot) -> None:
+    for size, _, name in shot.files():
+        with Image.open(DOCS / FOLDER / name) as picture:
+            assert picture.size == size, name
+            assert len(picture.convert("L").getcolors() or ()) > 12, name
+
+
+def test_of_a_film_no_grey_is_lost() -> None:
+    greys = Image.new("RGB", (256, 8))
+    greys.putdata([(grey, grey, grey) for grey in range(256)] * 8)
+    stream = io.BytesIO()
+    greys.save(stream, "PNG")
+    with Image.open(io.BytesIO(shrink(stream.getvalue(), has_film=True))) as kept:
+        assert kept.tobytes() == greys.tobytes()
+    with Image.open(io.BytesIO(shrink(stream.getvalue(), has_film=False))) as palette:
+        assert palette.mode == "P"
