@@ -283,12 +283,13 @@ def take_pictures(browser: Browser, site: Site, folder: Path, auditor: Any = Non
         "again": "/again",
     }
     whose = {"login": None, "trail": auditor}
+    prepared = {"worklist-keys": show_keys, "api": wait_for_calls}
     looks = [
         Look(
             shot,
             site.url + places.get(shot.name, f"/{shot.name}"),
             whose.get(shot.name, site.state),
-            show_keys if shot.name == "worklist-keys" else None,
+            prepared.get(shot.name),
         )
         for shot in SHOTS
         if shot.name != "trail" or auditor is not None
@@ -305,6 +306,11 @@ def show_keys(page: Page) -> None:
     """Open the map of keys."""
     page.keyboard.press("?")
     page.locator("#keys").wait_for()
+
+
+def wait_for_calls(page: Page) -> None:
+    """Wait until the reference of REST is drawn."""
+    page.locator(".opblock").first.wait_for()
 
 
 def sign_one(browser: Browser, site: Site) -> None:

@@ -45,6 +45,7 @@ def demo(short_folder):
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) == 0, "".join(lines)
     reader.join()
+    process.stdout.close()
     assert "nothing is left running" in lines[-1]
 
 
