@@ -58,6 +58,7 @@ from api.access.freshness import PasswordNeeded, ask_for_password
 from api.access_control import AccessControl
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
+from api.idempotency import MOST_AT_ONCE, IdempotencyKeys
 from api.looks import LookRecorder
 from api.oidc.config import read_config
 from api.oidc.provider import Provider
@@ -84,9 +85,9 @@ from records.telemetry import logger
 from records.tls.servers import pages_files
 from records.tls.watched import ReloadedContext, WatchedContext
 
-_THREADS = 18
-"""Requests that are answered at the same time; with the probes and the look-ups of who asks, fewer
-than the database's connections."""
+_THREADS = 18 - MOST_AT_ONCE
+"""Requests that are answered at the same time; with the calls that have a key and so a connection
+of their own, the probes, and the look-ups of who asks, fewer than the database's connections."""
 
 _PROBE_THREADS = 3
 """Calls of /readyz and /metrics that are answered at the same time, beside all other requests."""
@@ -177,7 +178,9 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.provider = Provider(oidc) if oidc else None
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
-    app.add_middleware(LookRecorder)  # the innermost: who asks is known by then
+    # The innermost: who asks is known, and what a kept answer shows is a look, too.
+    app.add_middleware(IdempotencyKeys)
+    app.add_middleware(LookRecorder)  # who asks is known by then
     app.add_middleware(
         AccessControl,
         routes=[route for router in ROUTERS for route in router.routes],
