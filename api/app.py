@@ -54,9 +54,9 @@ from api import (
     trail,
     trail_pages,
 )
-from api.access.freshness import PasswordNeeded, ask_for_password
 from api.access_control import AccessControl
 from api.connections import GuardedProtocol
+from api.description import complete
 from api.fhir import routes as fhir_routes
 from api.idempotency import MOST_AT_ONCE, IdempotencyKeys
 from api.looks import LookRecorder
@@ -69,9 +69,9 @@ from api.request_guard import RequestGuard
 from api.request_log import RequestLog
 from api.reviews import pages as review_pages
 from api.reviews import routes as review_routes
-from api.schemas import Problem
 from api.trusted_proxies import TrustedProxies
 from api.viewer import films, pictures
+from api.viewer import routes as film_routes
 from api.worklist import pages as worklist_pages
 from api.worklist import routes as worklist_routes
 from records.accounts import accounts, local_logins, provider_accounts
@@ -113,6 +113,7 @@ ROUTERS = tuple(
         worklist_routes,
         worklist_pages,
         review_routes,
+        film_routes,
         review_pages,
         pictures,
         films,
@@ -139,14 +140,11 @@ class _Application(FastAPI):
     """FastAPI, whose OpenAPI document is made at the first request for it: it takes a second."""
 
     def openapi(self) -> dict[str, Any]:
-        """The document with Problem, and without FastAPI's own form of an invalid request."""
+        """The document with what FastAPI does not know of it."""
         is_made = self.openapi_schema is not None
         document = super().openapi()
         if not is_made:
-            components = document["components"]["schemas"]
-            components["Problem"] = Problem.model_json_schema()
-            for unused in ("HTTPValidationError", "ValidationError"):
-                components.pop(unused, None)
+            complete(document)
         return document
 
 
@@ -197,7 +195,6 @@ def make_app(settings: Settings) -> FastAPI:
         # The outermost: all others see who called.
         app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
     add_problem_handlers(app)
-    app.add_exception_handler(PasswordNeeded, ask_for_password)
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=PACKAGE_DIR / "static"), name="static")
