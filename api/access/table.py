@@ -114,6 +114,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/account/second-factor/confirm"): _OWN,
     ("POST", "/account/second-factor/remove"): _OWN,
     ("POST", "/account/sessions"): _OWN,
+    ("GET", "/api/session"): _OWN,
     # Programs that watch.
     ("GET", "/readyz"): _PROBE,
     ("GET", "/metrics"): _PROBE,

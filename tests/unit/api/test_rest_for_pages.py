@@ -68,6 +68,7 @@ FORMS_WITHOUT_REST = {
 }
 
 PAGES = {
+    "/account": ["GET /api/session"],
     "/": ["GET /api/worklist", "GET /api/worklist/views", "GET /api/counts", "GET /api/parts"],
     "/live": ["GET /api/worklist", "GET /api/counts", "GET /api/parts"],
     "/studies/{study}/next": ["GET /api/studies/{uid}/neighbours"],
@@ -124,7 +125,7 @@ PAGES_WITHOUT_REST = {
         ["/login", "/login/oidc", "/login/oidc/callback", "/login/oidc/logged-out"], LOGIN
     ),
     "/link/{token}": LOGIN,
-    **dict.fromkeys(["/again", "/again/oidc", "/account", "/account/second-factor"], OWN),
+    **dict.fromkeys(["/again", "/again/oidc", "/account/second-factor"], OWN),
     "/emergency": "An empty form.",
     "/campaigns/new": "An empty form.",
     "/runbook": "A page of the manual.",
