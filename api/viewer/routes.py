@@ -51,7 +51,7 @@ def list_films_beside(uid: StudyUid) -> FilmsBeside:
     responses=problem_responses(404, 410) | _file(films.MEDIA_TYPE),
 )
 def read_pixels(request: Request, uid: StudyUid, instance: uuid.UUID) -> Response:
-    """All samples of a film, lossless; docs/use/viewer.md says how they are packed."""
+    """All samples of a film, lossless; `model/dicom/film_format.py` says how they are packed."""
     return films.pixels(request, _id_of(uid), instance)
 
 

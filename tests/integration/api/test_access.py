@@ -454,6 +454,17 @@ def test_an_unknown_address_is_404_and_another_method_405(browser):
     assert (
         client.put("/api/studies", headers={"x-form-token": form_token(client)}).status_code == 405
     )
+    refused = client.put("/api/worklist/views", headers={"x-form-token": form_token(client)})
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
+    assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_while_the_database_is_away_a_system_is_told_when_to_ask_again(data_dir, setting):
+    setting(database_url="postgresql://nobody@127.0.0.1:1/none")
+    with TestClient(make_app(settings()), base_url="http://localhost") as client:
+        refused = client.get("/api/counts")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert refused.headers["content-type"] == "application/problem+json"
 
 
 def test_no_secret_gets_into_the_trail(browser):
