@@ -178,7 +178,18 @@ def _problem(status: int) -> dict[str, Any]:
     return answer
 
 
+def _refuse_nul(parameter: dict[str, Any]) -> None:
+    """Say of a query parameter what `api.query_parameters` refuses: PostgreSQL takes no NUL."""
+    if parameter.get("in") != "query":
+        return
+    for schema in (parameter["schema"], *parameter["schema"].get("anyOf", ())):
+        if schema.get("type") == "string" and not {"pattern", "format", "enum"} & set(schema):
+            schema["pattern"] = r"^[^\x00]*$"
+
+
 def _complete_operation(method: str, path: str, operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        _refuse_nul(parameter)
     responses = operation["responses"]
     if takes_key(method, path):
         operation.setdefault("parameters", []).append(
