@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from tests.support.waiting import eventually
 from tools.pictures import CHROMIUM, FLAGS
+
+expect.set_options(timeout=30_000)  # a page waits for its server, and that for the machine
 
 START = """
 import sys
