@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -13,8 +14,15 @@ from api.reviews.text_checks import TextCheck, check_text
 from api.word_differences import WordsOf, compare_words
 from records.database.draft_tables import Draft
 from records.database.review_tables import Review, WorkingText
+from records.database.style_tables import ReportStyle
+from records.database.tables import Study
 from records.emergency_grants import grant_of
-from records.reviews import lookup, readings, working_texts
+from records.report_styles import styles
+from records.report_styles.applying import Replacement
+from records.report_styles.content import WRITTEN_SECTIONS, Phrase
+from records.report_styles.layout import ShownSection
+from records.report_styles.styles import content_of
+from records.reviews import lookup, readings, styled_reports, working_texts
 from records.reviews.readers import Reader
 from records.reviews.working_texts import Text
 from records.states import REJECT_LABELS, RejectReason, ReviewDecision
@@ -36,6 +44,11 @@ class Editor:
         left: texts that were written from other drafts of the study.
         differences: by section, the words of the draft and of the text or report.
         checks: where its reader should look, before it is signed.
+        style: the version from which the text or the report began; None where there is none.
+        house_wordings: the sentences of the text or report that the style wrote.
+        sections: the text or report as it is shown whole.
+        has_changes: whether a reader changed something; the words of a style do not count.
+        phrase_style: the style in force for the reader, whose phrases he or she may insert.
     """
 
     reader: Reader
@@ -49,13 +62,21 @@ class Editor:
     left: Sequence[WorkingText] = ()
     differences: dict[str, list[WordsOf]] | None = None
     checks: Sequence[TextCheck] = ()
+    style: ReportStyle | None = None
+    house_wordings: Sequence[Replacement] = ()
+    sections: Sequence[ShownSection] = ()
+    has_changes: bool = False
+    phrase_style: ReportStyle | None = None
 
     @property
-    def has_changes(self) -> bool:
-        """Whether the text or the report has other words than the draft."""
-        return any(
-            part.kind != "both" for parts in (self.differences or {}).values() for part in parts
-        )
+    def style_has_wordings(self) -> bool:
+        """Whether the style of the text can have written something."""
+        return self.style is not None and bool(content_of(self.style).wordings)
+
+    @property
+    def phrases(self) -> Sequence[Phrase]:
+        """What the reader may insert."""
+        return content_of(self.phrase_style).phrases if self.phrase_style else ()
 
     @property
     def reasons(self) -> dict[RejectReason, str]:
@@ -80,7 +101,7 @@ def load_editor(
     if draft is not None and report is not None and report.draft_id != draft.id:
         report = None  # a newer draft is read anew; the timeline names the earlier signature
     if report is not None:
-        made_of = next((one for one in drafts if one.id == report.draft_id), None)
+        made_of = session.get_one(Draft, report.draft_id)
         following = [one for one in reversed(reviews) if one.follows_id == report.id]
         return Editor(
             reader=reader,
@@ -90,6 +111,7 @@ def load_editor(
                 one for one in following if one.decision == ReviewDecision.COUNTERSIGNED
             ],
             differences=differences(made_of, report.findings, report.impression),
+            **_styled(session, made_of, report),
         )
     left = working_texts.list_left(session, study_id, draft.id if draft else None)
     if draft is None:
@@ -100,7 +122,7 @@ def load_editor(
         is_read_first = readings.begin(session, draft, account).arm == "READ_FIRST"
     if hides(session, draft):
         return Editor(reader=reader, is_hidden=True, is_read_first=True)
-    text = working_texts.read(session, draft)
+    text = working_texts.read(session, draft, account)
     return Editor(
         reader=reader,
         is_read_first=is_read_first,
@@ -113,7 +135,27 @@ def load_editor(
         left=left,
         differences=differences(draft, text.findings, text.impression),
         checks=check_text(session, draft, text.findings, text.impression),
+        phrase_style=styles.find_in_force(
+            session, session.get_one(Study, draft.study_id).site_id, account
+        ),
+        **_styled(session, draft, text),
     )
+
+
+def _styled(session: Session, draft: Draft, text: Text | Review) -> dict[str, Any]:
+    """What the page shows of the style of a text or report."""
+    given = (draft, text.style_id, text.findings, text.impression)
+    begun = styled_reports.begun_text(session, *given)
+    return {
+        "style": session.get_one(ReportStyle, text.style_id) if text.style_id else None,
+        "house_wordings": styled_reports.list_standing(session, *given),
+        "sections": styled_reports.show_whole(session, *given),
+        "has_changes": any(
+            part.kind != "both"
+            for section in WRITTEN_SECTIONS
+            for part in compare_words(begun[section], getattr(text, section))
+        ),
+    }
 
 
 def differences(draft: Draft | None, findings: str, impression: str) -> dict[str, list[WordsOf]]:

@@ -27,6 +27,7 @@ from records.reviews.readers import (
     digest_text,
     lock_draft,
 )
+from records.reviews.styled_reports import begun_text
 from records.reviews.working_texts import StaleText
 from records.settings import settings
 from records.states import (
@@ -118,7 +119,7 @@ def sign_text(
     ):
         return signed.id
     draft = lock_draft(session, draft_id, reader.name)
-    text = working_texts.read(session, draft)
+    text = working_texts.read(session, draft, reader.account_id)
     if (version, sha256) != (text.version, text.sha256):
         raise StaleText(text)
     check_text(text.findings, text.impression)
@@ -132,6 +133,7 @@ def sign_text(
         consent,
         text_version=version,
         prepared_by=text.sent_by if text.state is TextState.SUBMITTED else "",
+        style_id=text.style_id,
     )
     session.execute(delete(WorkingText).where(WorkingText.draft_id == draft_id))
     return review_id
@@ -295,8 +297,11 @@ def _keep_report(
     findings: str,
     impression: str,
     consent: bool | None,
+    *,
+    style_id: uuid.UUID | None = None,
     **columns: object,
 ) -> uuid.UUID:
+    begun = begun_text(session, draft, style_id, findings, impression)
     review_id = _keep(
         session,
         draft,
@@ -305,11 +310,12 @@ def _keep_report(
         findings=findings,
         impression=impression,
         training_consent=settings().training_consent if consent is None else consent,
-        text_sha256=digest_text(findings, impression),
+        text_sha256=digest_text(findings, impression, style_id),
         distances={
-            "findings": measure_section(draft.findings, findings),
-            "impression": measure_section(draft.impression, impression),
+            "findings": measure_section(begun["findings"], findings),
+            "impression": measure_section(begun["impression"], impression),
         },
+        style_id=style_id,
         **columns,
     )
     readings.end(session, draft.id, reader.account_id, ReadingEnd.SIGNED)
