@@ -101,7 +101,7 @@ def load_editor(
     if draft is not None and report is not None and report.draft_id != draft.id:
         report = None  # a newer draft is read anew; the timeline names the earlier signature
     if report is not None:
-        made_of = session.get_one(Draft, report.draft_id)
+        made_of = next((one for one in drafts if one.id == report.draft_id), None)
         following = [one for one in reversed(reviews) if one.follows_id == report.id]
         return Editor(
             reader=reader,
@@ -111,7 +111,9 @@ def load_editor(
                 one for one in following if one.decision == ReviewDecision.COUNTERSIGNED
             ],
             differences=differences(made_of, report.findings, report.impression),
-            **_styled(session, made_of, report),
+            **_styled(
+                session, session.get_one(Draft, report.draft_id), report, shown=made_of is not None
+            ),
         )
     left = working_texts.list_left(session, study_id, draft.id if draft else None)
     if draft is None:
@@ -142,13 +144,22 @@ def load_editor(
     )
 
 
-def _styled(session: Session, draft: Draft, text: Text | Review) -> dict[str, Any]:
-    """What the page shows of the style of a text or report."""
+def _styled(
+    session: Session, draft: Draft, text: Text | Review, *, shown: bool = True
+) -> dict[str, Any]:
+    """What the page shows of the style of a text or report.
+
+    Args:
+        session: the caller's transaction.
+        draft: the draft that it was made of.
+        text: the text or report.
+        shown: whether the draft may be shown; without it nothing of the model's words is.
+    """
     given = (draft, text.style_id, text.findings, text.impression)
     begun = styled_reports.begun_text(session, *given)
     return {
         "style": session.get_one(ReportStyle, text.style_id) if text.style_id else None,
-        "house_wordings": styled_reports.list_standing(session, *given),
+        "house_wordings": styled_reports.list_standing(session, *given) if shown else (),
         "sections": styled_reports.show_whole(session, *given),
         "has_changes": any(
             part.kind != "both"
