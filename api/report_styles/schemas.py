@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -71,7 +71,7 @@ class Phrase(BaseModel):
     text: PhraseText
 
 
-_EXAMPLE = {
+_EXAMPLE: dict[str, Any] = {
     "name": "North Hospital",
     "sections": [
         {"section": "indication", "heading": "Fragestellung"},
@@ -126,7 +126,10 @@ class EndRequest(BaseModel):
 
 
 class Style(StyleBody):
-    """One version of a style. site: its code; null of a reader's own. is_ended: none is in force."""
+    """One version of a style.
+
+    site: its code; null of a reader's own. is_ended: from this version on there is no style.
+    """
 
     id: uuid.UUID
     site: str | None

@@ -112,7 +112,10 @@ def load_editor(
             ],
             differences=differences(made_of, report.findings, report.impression),
             **_styled(
-                session, session.get_one(Draft, report.draft_id), report, shown=made_of is not None
+                session,
+                session.get_one(Draft, report.draft_id),
+                report,
+                is_shown=made_of is not None,
             ),
         )
     left = working_texts.list_left(session, study_id, draft.id if draft else None)
@@ -145,7 +148,7 @@ def load_editor(
 
 
 def _styled(
-    session: Session, draft: Draft, text: Text | Review, *, shown: bool = True
+    session: Session, draft: Draft, text: Text | Review, *, is_shown: bool = True
 ) -> dict[str, Any]:
     """What the page shows of the style of a text or report.
 
@@ -153,13 +156,13 @@ def _styled(
         session: the caller's transaction.
         draft: the draft that it was made of.
         text: the text or report.
-        shown: whether the draft may be shown; without it nothing of the model's words is.
+        is_shown: whether the draft may be shown; without it nothing of the model's words is.
     """
     given = (draft, text.style_id, text.findings, text.impression)
     begun = styled_reports.begun_text(session, *given)
     return {
         "style": session.get_one(ReportStyle, text.style_id) if text.style_id else None,
-        "house_wordings": styled_reports.list_standing(session, *given) if shown else (),
+        "house_wordings": styled_reports.list_standing(session, *given) if is_shown else (),
         "sections": styled_reports.show_whole(session, *given),
         "has_changes": any(
             part.kind != "both"

@@ -72,7 +72,7 @@ def content_of(style: ReportStyle) -> StyleContent:
 
 
 def newest(session: Session, owner: Owner) -> ReportStyle | None:
-    """The newest version of an owner, which may be that its style has ended; None: there is none."""
+    """The newest version of an owner, also where it ends the style; None where there is none."""
     return session.scalar(
         select(ReportStyle).where(owner.condition).order_by(ReportStyle.version.desc()).limit(1)
     )

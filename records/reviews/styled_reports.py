@@ -1,4 +1,4 @@
-"""Texts and reports in a house style: what the style wrote, what the reader, and the whole of it."""
+"""Texts and reports in a house style: what the style wrote, what readers did, and the whole."""
 
 from __future__ import annotations
 
