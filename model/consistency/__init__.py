@@ -6,7 +6,7 @@ read words alone and look at no image.
 
 from model.consistency.checks import check_report
 from model.consistency.flags import Flag, FlagKind, ReportFacts, Side
-from model.consistency.rewording import count_sentences, find_differences
+from model.consistency.rewording import find_differences
 
 __all__ = [
     "Flag",
@@ -14,6 +14,5 @@ __all__ = [
     "ReportFacts",
     "Side",
     "check_report",
-    "count_sentences",
     "find_differences",
 ]

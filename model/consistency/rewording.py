@@ -126,6 +126,8 @@ def find_differences(sentence: str, wording: str) -> tuple[str, ...]:
     Returns:
         One sentence for each difference; () where none is known.
     """
+    if sum(1 for _ in sentence_spans(sentence)) != 1:
+        return ("What the model writes must be one sentence.",)
     first, second = (" ".join(text.lower().split()) for text in (sentence, wording))
     labels = label_sentences([_whole(first), _whole(second)])
     found = [*_labels_differ(*labels), *_sides_differ(first, second, *labels)]
@@ -136,11 +138,6 @@ def find_differences(sentence: str, wording: str) -> tuple[str, ...]:
     if all(_is_blank(each) for each in labels):
         found += _unlabelled_differ(first, second)
     return tuple(found)
-
-
-def count_sentences(text: str) -> int:
-    """Return how many sentences a text has, as the checks divide it; a heading is none."""
-    return sum(1 for _ in sentence_spans(text))
 
 
 def _whole(words: str) -> Sentence:
