@@ -93,12 +93,17 @@ def decisions(ids):
             {"reason": "wrong sides"},
             "SELECT stopped_by FROM bundle_stops",
         ),
+        "style": (
+            "/api/report-styles/sites/default/end",
+            {"version": 1},
+            "SELECT saved_by FROM report_styles WHERE version > 1",
+        ),
     }
 
 
 KINDS = [
     *("decision", "many", "withdrawal", "reinstatement"),
-    *("settlement", "rejection", "campaign", "stop"),
+    *("settlement", "rejection", "campaign", "stop", "style"),
 ]
 
 
@@ -142,7 +147,7 @@ def test_a_program_is_kept_with_whom_it_acts_for(client, ids, kind):
     headers = {"authorization": f"Bearer {token}"}
     address, body, query = decisions(ids)[kind]
     answer = client.post(address, json=body | {"by": "Dr. Roe"}, headers=headers)
-    if kind in ("decision", "many", "settlement", "rejection"):
+    if kind in ("decision", "many", "settlement", "rejection", "style"):
         # No program can be given the right to decide about these.
         assert answer.status_code == 403
         return

@@ -184,7 +184,8 @@ def expected_forms(visitor):
 def _without_rows(visitor):
     """Forms of rows that are not there: the campaign and the message are of no site."""
     if visitor.session is None:
-        return {("POST", "/worklist/views")}  # a view is an account's own
+        # A view and an own style are an account's.
+        return {("POST", "/worklist/views"), ("POST", "/report-styles/own")}
     if visitor.site_ids is None:
         return set()
     left_out = {

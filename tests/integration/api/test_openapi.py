@@ -82,6 +82,11 @@ WITH_PARAMETERS = [
     "POST /api/campaigns/{campaign_id}/resume",
     "POST /api/campaigns/{campaign_id}/cancel",
     "POST /api/campaigns/{campaign_id}/retry",
+    "GET /api/report-styles/sites/{code}",
+    "PUT /api/report-styles/sites/{code}",
+    "POST /api/report-styles/sites/{code}/end",
+    "PUT /api/report-styles/own",
+    "POST /api/report-styles/own/end",
     "POST /api/models/{digest}/stop",
     "POST /api/models/{digest}/lift",
     "GET /api/models/{digest}/drafts",
@@ -92,6 +97,8 @@ WITH_PARAMETERS = [
 ]
 WITHOUT_PARAMETERS = [
     "GET /api/worklist/views",
+    "GET /api/report-styles",
+    "GET /api/report-styles/own",
     "GET /api/counts",
     "GET /api/parts",
     "GET /api/tonight",
