@@ -21,6 +21,7 @@ from records.states.arrival_states import (
     StudyState,
 )
 from records.states.bundle_states import (
+    READ_FIRST_SENTENCE,
     WITHHELD_SENTENCES,
     ProposalState,
     SiteMode,
@@ -103,6 +104,7 @@ __all__ = [
     "HOLD_SENTENCES",
     "OPEN",
     "OWN_OUTPUT",
+    "READ_FIRST_SENTENCE",
     "REJECTION_SENTENCES",
     "REJECT_LABELS",
     "SECOND_LOOK_FINDINGS",

@@ -98,12 +98,17 @@ def decisions(ids):
             {"version": 1},
             "SELECT saved_by FROM report_styles WHERE version > 1",
         ),
+        "priority": (
+            "/api/worklist/changes",
+            {"studies": [str(ids["drafted"])], "action": "PRIORITY", "priority": "STAT"},
+            "SELECT detail FROM events WHERE kind = 'PRIORITY_CHOSEN'",
+        ),
     }
 
 
 KINDS = [
     *("decision", "many", "withdrawal", "reinstatement"),
-    *("settlement", "rejection", "campaign", "stop", "style"),
+    *("settlement", "rejection", "campaign", "stop", "priority", "style"),
 ]
 
 
@@ -219,6 +224,7 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
         "CountersignRequest",
         "DecisionRequest",
         "DiscardRequest",
+        "EndRequest",
         "ReinstatementRequest",
         "RejectRequest",
         "SendRequest",
@@ -226,6 +232,7 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
         "SignRequest",
         "SiteMoveRequest",
         "StopRequest",
+        "StudyChangeRequest",
         "TextRequest",
         "WithdrawalRequest",
     }
