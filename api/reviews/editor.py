@@ -26,6 +26,7 @@ from records.reviews import lookup, readings, styled_reports, working_texts
 from records.reviews.readers import Reader
 from records.reviews.working_texts import Text
 from records.states import REJECT_LABELS, RejectReason, ReviewDecision
+from records.workflow.site_scope import shows_study
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Editor:
         house_wordings: the sentences of the text or report that the style wrote.
         sections: the text or report as it is shown whole.
         has_changes: whether a reader changed something; the words of a style do not count.
+        late_addenda: what was added since to the report that was the draft's prior report.
         phrase_style: the style in force for the reader, whose phrases he or she may insert.
     """
 
@@ -67,6 +69,7 @@ class Editor:
     sections: Sequence[ShownSection] = ()
     has_changes: bool = False
     phrase_style: ReportStyle | None = None
+    late_addenda: Sequence[Review] = ()
 
     @property
     def style_has_wordings(self) -> bool:
@@ -117,6 +120,7 @@ def load_editor(
                 report,
                 is_shown=made_of is not None,
             ),
+            late_addenda=_list_late_addenda(session, made_of) if made_of else (),
         )
     left = working_texts.list_left(session, study_id, draft.id if draft else None)
     if draft is None:
@@ -143,8 +147,24 @@ def load_editor(
         phrase_style=styles.find_in_force(
             session, session.get_one(Study, draft.study_id).site_id, account
         ),
+        late_addenda=_list_late_addenda(session, draft),
         **_styled(session, draft, text),
     )
+
+
+def _list_late_addenda(session: Session, draft: Draft) -> list[Review]:
+    """What was added to the draft's prior report after it was prepared, where it is shown to us."""
+    prior = draft.prior_report or {}
+    if "signed_by" not in prior:
+        return []  # of a report from elsewhere, an addendum makes a new version
+    report_id = uuid.UUID(prior["report_id"])
+    read = {each["id"] for each in prior.get("addenda", ())}
+    added = lookup.list_addenda(session, [report_id]).get(report_id, [])
+    return [
+        each
+        for each in added
+        if str(each.id) not in read and shows_study(session.get_one(Study, each.study_id))
+    ]
 
 
 def _styled(

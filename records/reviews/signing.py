@@ -44,6 +44,9 @@ from records.workflow.identifiers import PatientId
 SIGNED_EARLIER = "a report of an earlier study was signed"
 """Why later studies of the patient are prepared again."""
 
+ADDED_EARLIER = "an addendum to a report of an earlier study was signed"
+"""The same, of what follows a signature."""
+
 
 def sign(
     session: Session,
@@ -185,7 +188,8 @@ def reject(
 def add_addendum(session: Session, review_id: uuid.UUID, text: str, reader: Reader) -> uuid.UUID:
     """Add something to a signed report; the report stays as it was signed.
 
-    The same words by the same person are added once.
+    The same words by the same person are added once. With the report, the addendum is a prior
+    report of the patient's later studies.
 
     Args:
         session: the caller's transaction.
@@ -218,9 +222,11 @@ def add_addendum(session: Session, review_id: uuid.UUID, text: str, reader: Read
     )
     if earlier is not None:
         return earlier
-    return _keep(
+    added = _keep(
         session, draft, ReviewDecision.ADDENDUM, reader, follows_id=report.id, addendum=text
     )
+    _apply_to_later(session, draft.study_id, ADDED_EARLIER)
+    return added
 
 
 def countersign(session: Session, review_id: uuid.UUID, reader: Reader) -> uuid.UUID:
@@ -319,10 +325,14 @@ def _keep_report(
         **columns,
     )
     readings.end(session, draft.id, reader.account_id, ReadingEnd.SIGNED)
-    study = session.get_one(Study, draft.study_id)
-    ids = [PatientId(study.patient_id, study.patient_id_issuer)]
-    later_studies.apply_prior_report(session, ids, [study.id], SIGNED_EARLIER)
+    _apply_to_later(session, draft.study_id, SIGNED_EARLIER)
     return review_id
+
+
+def _apply_to_later(session: Session, study_id: uuid.UUID, detail: str) -> None:
+    study = session.get_one(Study, study_id)
+    ids = [PatientId(study.patient_id, study.patient_id_issuer)]
+    later_studies.apply_prior_report(session, ids, [study.id], detail)
 
 
 def _keep(

@@ -233,6 +233,7 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
         "SiteMoveRequest",
         "StopRequest",
         "StudyChangeRequest",
+        "StyleRequest",
         "TextRequest",
         "WithdrawalRequest",
     }
