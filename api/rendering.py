@@ -81,7 +81,6 @@ NAVIGATION = (
     ("/messages", "messages", "Messages"),
     ("/refusals", "refusals", "Refused"),
     ("/models", "models", "Models"),
-    ("/report-styles", "styles", "Styles"),
     ("/trail", "trail", "Trail"),
     ("/runbook", "runbook", "Runbook"),
     ("/api/docs", "api", "REST"),
