@@ -15,31 +15,31 @@ from records.report_styles import content as contents
 from records.report_styles.content import StyleContent
 from records.report_styles.styles import content_of
 
+
+def _clean(text: str) -> str:
+    """The text as pages show it; what is blank is refused with all other faults of a style."""
+    return remove_controls(text).strip()
+
+
 Name = Annotated[
     str,
-    AfterValidator(remove_controls),
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=contents.MOST_NAME, pattern=ONE_LINE
-    ),
+    StringConstraints(max_length=contents.MOST_NAME, pattern=ONE_LINE),
+    AfterValidator(_clean),
 ]
 Heading = Annotated[
     str,
-    AfterValidator(remove_controls),
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=contents.MOST_HEADING, pattern=ONE_LINE
-    ),
+    StringConstraints(max_length=contents.MOST_HEADING, pattern=ONE_LINE),
+    AfterValidator(_clean),
 ]
 SentenceText = Annotated[
     str,
-    AfterValidator(remove_controls),
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=contents.MOST_SENTENCE, pattern=ONE_LINE
-    ),
+    StringConstraints(max_length=contents.MOST_SENTENCE, pattern=ONE_LINE),
+    AfterValidator(_clean),
 ]
 PhraseText = Annotated[
     str,
+    StringConstraints(max_length=contents.MOST_PHRASE, pattern=MANY_LINES),
     AfterValidator(remove_controls),
-    StringConstraints(min_length=1, max_length=contents.MOST_PHRASE, pattern=MANY_LINES),
 ]
 StyleVersion = Annotated[int, Field(ge=0, le=2_000_000_000)]
 
