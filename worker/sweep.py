@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from records import received_messages
 from records.database.session import unit_of_work
 from records.errors import BrokerDown, safe_text
-from records.operations import alarms, heartbeats, night_summaries, work_counts
+from records.operations import alarms, heartbeats, kept_answers, night_summaries, work_counts
 from records.orders import effects, queries
 from records.reports import discrepancies, finals
 from records.settings import settings
@@ -93,6 +93,7 @@ def sweep() -> SweepResult:
         work_counts.fold(session)
         received_messages.remove_old(session, settings().message_days)
         locks.forget_ended(session)
+        kept_answers.remove_old(session, settings().idempotency_hours)
     _sum_up_nights()
     _remove_due()
     if any(asdict(result).values()):
