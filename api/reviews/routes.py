@@ -97,7 +97,7 @@ def read_differences(uid: StudyUid) -> Differences:
     with unit_of_work() as session:
         draft = current_draft(session, uid)
         require_shown(session, draft)
-        text = working_texts.read(session, draft)
+        text = working_texts.read(session, draft, account_id())
     return Differences(
         version=text.version,
         findings=list_words(draft.findings, text.findings),
