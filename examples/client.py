@@ -29,7 +29,10 @@ from urllib.parse import quote
 import httpx2 as httpx
 from pydantic import BaseModel, Field
 
-WARNING = "DRAFT OF A MODEL - NOT A REPORT UNTIL A RADIOLOGIST HAS SIGNED IT"
+WARNING = (
+    "AI-GENERATED DRAFT - NOT REVIEWED BY A RADIOLOGIST - "
+    "NOT FOR CLINICAL USE UNTIL REVIEWED AND SIGNED"
+)
 
 
 class Study(BaseModel):

@@ -10,6 +10,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     operation_tables,
     review_tables,
     site_tables,
+    style_tables,
     tables,
     worklist_tables,
 )
