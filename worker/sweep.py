@@ -22,6 +22,7 @@ from records.database.session import unit_of_work
 from records.errors import BrokerDown, safe_text
 from records.operations import alarms, heartbeats, night_summaries, work_counts
 from records.orders import effects, queries
+from records.quality import counts, outcomes
 from records.reports import discrepancies, finals
 from records.settings import settings
 from records.states import Stage
@@ -37,7 +38,7 @@ from records.workflow import (
     tallies,
 )
 from records.worklist import locks
-from worker import bells, retention
+from worker import bells, quality_alarm, retention
 from worker.alarm_channels import configured_channels
 from worker.campaigns import tend
 from worker.circuit_breaker import forgive_trial, trip, what_follows
@@ -90,8 +91,11 @@ def sweep() -> SweepResult:
     with unit_of_work() as session:
         tallies.fold(session)
         work_counts.fold(session)
+        counts.fold(session)
         received_messages.remove_old(session, settings().message_days)
         locks.forget_ended(session)
+    with unit_of_work() as session:
+        quality_alarm.settle_if_due(session)
     _sum_up_nights()
     _remove_due()
     if any(asdict(result).values()):
@@ -213,6 +217,7 @@ def _ring(stage: Stage) -> int:
                 finals.find_waiting_comparison(session)
                 or discrepancies.find_waiting_check(session)
                 or draft_comparisons.find_waiting(session)
+                or outcomes.find_waiting(session)
             )
             ready = [*studies.list_uncompared(session, 1), *([texts] if texts else []), *ready]
     return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])

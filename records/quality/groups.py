@@ -1,0 +1,72 @@
+"""The group of a draft: its views, the device, the patient's age and sex, and the day."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from records.settings import settings
+from records.states import AgeGroup, Device, Sex
+
+PORTABLE_WORDS = ("PORTABLE", "MOBILE", "BEDSIDE", "BETTAUFNAHME", "MOBIL")
+"""What a description or a header says of a film that was taken at the bedside."""
+
+_PORTABLE = re.compile(rf"\b({'|'.join(PORTABLE_WORDS)})\b")
+_AGES = (
+    (18, AgeGroup.UNDER_18),
+    (40, AgeGroup.FROM_18),
+    (60, AgeGroup.FROM_40),
+    (80, AgeGroup.FROM_60),
+    (150, AgeGroup.FROM_80),
+)
+
+
+def name_views(views: Sequence[Any]) -> str:
+    """The positions of the views that the model read, as "AP" or "PA+LATERAL"."""
+    positions = dict.fromkeys(str(view.get("position") or "UNKNOWN") for view in views)
+    return "+".join(sorted(positions, key=lambda name: (name == "LATERAL", name))) or "UNKNOWN"
+
+
+def find_device(views: Sequence[Any], *descriptions: str) -> Device:
+    """Whether the films are of a portable device: by words, else by a PA view, which is not."""
+    said = " ".join([*descriptions, *(str(view.get("why") or "") for view in views)])
+    if _PORTABLE.search(said.upper().replace("_", " ")):
+        return Device.PORTABLE
+    is_pa = any(view.get("position") == "PA" for view in views)
+    return Device.FIXED if is_pa else Device.UNKNOWN
+
+
+def find_age(birth_date: str, study_date: str) -> AgeGroup:
+    """The age group by (0010,0030) and (0008,0020), each YYYYMMDD."""
+    born, studied = _parse(birth_date), _parse(study_date)
+    if born is None or studied is None or born > studied:
+        return AgeGroup.UNKNOWN
+    years = studied.year - born.year - ((studied.month, studied.day) < (born.month, born.day))
+    return next((group for limit, group in _AGES if years < limit), AgeGroup.UNKNOWN)
+
+
+def find_sex(sent: str) -> Sex:
+    """The sex by (0010,0040)."""
+    value = sent.strip().upper()
+    if not value:
+        return Sex.UNKNOWN
+    return Sex(value) if value in ("F", "M") else Sex.OTHER
+
+
+def local_day(at: dt.datetime) -> dt.date:
+    """The day of a moment in the site's time zone (NIGHTDRAFT_TIME_ZONE)."""
+    name = settings().time_zone
+    return at.astimezone(ZoneInfo(name) if name else None).date()
+
+
+def _parse(date: str) -> dt.date | None:
+    digits = date.strip().replace(".", "").replace("-", "")
+    if not re.fullmatch(r"[0-9]{8}", digits):
+        return None
+    try:
+        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
