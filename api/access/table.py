@@ -167,6 +167,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/studies/{study}/reject"): _SIGNED,
     ("POST", "/studies/{study}/addendum"): _SIGNED,
     ("POST", "/studies/{study}/countersign"): _SIGNED,
+    ("POST", "/studies/{study}/score"): _SIGNED,
     ("GET", "/api/studies/{uid}/working-text"): _EDITED,
     ("GET", "/api/studies/{uid}/working-text/checks"): _EDITED,
     ("PUT", "/api/studies/{uid}/working-text"): _EDITED,
@@ -178,6 +179,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/studies/{uid}/reviews/reject"): _SIGNED,
     ("POST", "/api/studies/{uid}/reviews/{review_id}/addendum"): _SIGNED,
     ("POST", "/api/studies/{uid}/reviews/{review_id}/countersign"): _SIGNED,
+    ("POST", "/api/studies/{uid}/reviews/{review_id}/score"): _SIGNED,
     ("GET", "/api/holds"): _STUDIES,
     ("POST", "/api/holds/decision"): _HOLDS,
     # Patients of other sites, in an emergency: until one is opened, nobody is shown.
@@ -264,6 +266,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/mode-proposals"): _MODELS,
     ("POST", "/api/mode-proposals/{proposal_id}/consent"): _MODELS,
     ("POST", "/api/mode-proposals/{proposal_id}/refuse"): _MODELS,
+    # What readers made of drafts, in numbers: one's own, or the sum of a lead's sites.
+    ("GET", "/quality"): Row(Permission.READ_STUDIES),
+    ("GET", "/api/quality"): Row(Permission.READ_STUDIES),
+    ("GET", "/api/quality.csv"): Row(Permission.READ_STUDIES),
+    ("GET", "/api/quality/by/{dimension}"): Row(Permission.READ_STUDIES),
+    ("GET", "/api/quality/drift"): Row(Permission.READ_STUDIES),
     # Parts, nights and numbers, without patients.
     ("GET", "/tonight"): _OPERATIONS,
     ("GET", "/tonight/live"): _OPERATIONS_POLLED,

@@ -8,16 +8,25 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from api.access.visitor import current_visitor
 from api.readers import account_id, hides, reader_of
 from api.reviews.text_checks import TextCheck, check_text
 from api.word_differences import WordsOf, compare_words
 from records.database.draft_tables import Draft
 from records.database.review_tables import Review, WorkingText
 from records.emergency_grants import grant_of
+from records.quality import report_scores
+from records.quality.report_scores import NO_SCORING, ScoringState
 from records.reviews import lookup, readings, working_texts
 from records.reviews.readers import Reader
 from records.reviews.working_texts import Text
-from records.states import REJECT_LABELS, RejectReason, ReviewDecision
+from records.states import (
+    PEER_LABELS,
+    REJECT_LABELS,
+    PeerScore,
+    RejectReason,
+    ReviewDecision,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,7 @@ class Editor:
         left: texts that were written from other drafts of the study.
         differences: by section, the words of the draft and of the text or report.
         checks: where its reader should look, before it is signed.
+        scoring: what who asks may do about the score of the report.
     """
 
     reader: Reader
@@ -49,6 +59,7 @@ class Editor:
     left: Sequence[WorkingText] = ()
     differences: dict[str, list[WordsOf]] | None = None
     checks: Sequence[TextCheck] = ()
+    scoring: ScoringState = NO_SCORING
 
     @property
     def has_changes(self) -> bool:
@@ -56,6 +67,11 @@ class Editor:
         return any(
             part.kind != "both" for parts in (self.differences or {}).values() for part in parts
         )
+
+    @property
+    def scores(self) -> dict[PeerScore, str]:
+        """The scores that a second reader can give."""
+        return PEER_LABELS
 
     @property
     def reasons(self) -> dict[RejectReason, str]:
@@ -90,6 +106,7 @@ def load_editor(
                 one for one in following if one.decision == ReviewDecision.COUNTERSIGNED
             ],
             differences=differences(made_of, report.findings, report.impression),
+            scoring=report_scores.read_state(session, report, reader_of(_name())),
         )
     left = working_texts.list_left(session, study_id, draft.id if draft else None)
     if draft is None:
@@ -124,3 +141,9 @@ def differences(draft: Draft | None, findings: str, impression: str) -> dict[str
         "findings": compare_words(draft.findings, findings),
         "impression": compare_words(draft.impression, impression),
     }
+
+
+def _name() -> str:
+    """The name of who is logged in; "" of nobody."""
+    visitor = current_visitor()
+    return visitor.session.name if visitor is not None and visitor.session else ""

@@ -61,7 +61,7 @@ class DraftOutcome(Base):
     bundle_digest: Mapped[str]
     # What follows is "", or NULL, until a worker has completed the row.
     day: Mapped[dt.date | None]  # on which it was decided, in the site's time zone
-    view: Mapped[str] = mapped_column(server_default="")  # "PA", "AP+LATERAL": what the model read
+    view: Mapped[str] = mapped_column(server_default="")  # "PA", "AP+lateral": what the model read
     device: Mapped[str] = mapped_column(server_default="")
     age_group: Mapped[str] = mapped_column(server_default="")
     sex: Mapped[str] = mapped_column(server_default="")

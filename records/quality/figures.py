@@ -94,6 +94,11 @@ class ObservationAgreement:
     recall: Estimate
     kappa: Estimate
 
+    @property
+    def said(self) -> int:
+        """In how many reports one of the two says it."""
+        return self.both + self.draft_only + self.signed_only
+
 
 @dataclass(frozen=True, slots=True)
 class PeerReview:

@@ -15,6 +15,8 @@ PORTABLE_WORDS = ("PORTABLE", "MOBILE", "BEDSIDE", "BETTAUFNAHME", "MOBIL")
 """What a description or a header says of a film that was taken at the bedside."""
 
 _PORTABLE = re.compile(rf"\b({'|'.join(PORTABLE_WORDS)})\b")
+_SAID = re.compile(r'\bViewPosition "(PA|AP)"')
+"""What the evidence on a frontal film says of the beam (model.dicom.evidence)."""
 _AGES = (
     (18, AgeGroup.UNDER_18),
     (40, AgeGroup.FROM_18),
@@ -25,9 +27,12 @@ _AGES = (
 
 
 def name_views(views: Sequence[Any]) -> str:
-    """The positions of the views that the model read, as "AP" or "PA+LATERAL"."""
-    positions = dict.fromkeys(str(view.get("position") or "UNKNOWN") for view in views)
-    return "+".join(sorted(positions, key=lambda name: (name == "LATERAL", name))) or "UNKNOWN"
+    """The views that the model read, as "AP" or "PA+lateral".
+
+    Args:
+        views: those of a draft, each with its position and with what in the header says so.
+    """
+    return "+".join(sorted({_name_view(view) for view in views}, key=_by_lateral)) or "unknown"
 
 
 def find_device(views: Sequence[Any], *descriptions: str) -> Device:
@@ -35,7 +40,7 @@ def find_device(views: Sequence[Any], *descriptions: str) -> Device:
     said = " ".join([*descriptions, *(str(view.get("why") or "") for view in views)])
     if _PORTABLE.search(said.upper().replace("_", " ")):
         return Device.PORTABLE
-    is_pa = any(view.get("position") == "PA" for view in views)
+    is_pa = any(_name_view(view) == "PA" for view in views)
     return Device.FIXED if is_pa else Device.UNKNOWN
 
 
@@ -60,6 +65,16 @@ def local_day(at: dt.datetime) -> dt.date:
     """The day of a moment in the site's time zone (NIGHTDRAFT_TIME_ZONE)."""
     name = settings().time_zone
     return at.astimezone(ZoneInfo(name) if name else None).date()
+
+
+def _name_view(view: Any) -> str:
+    position = str(view.get("position") or "unknown")
+    said = _SAID.search(str(view.get("why") or ""))
+    return said[1] if said and position == "frontal" else position
+
+
+def _by_lateral(name: str) -> tuple[bool, str]:
+    return name == "lateral", name
 
 
 def _parse(date: str) -> dt.date | None:

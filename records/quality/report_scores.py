@@ -35,6 +35,9 @@ class ScoringState:
     own: PeerScore | None
 
 
+NO_SCORING = ScoringState(False, None)
+
+
 def score(session: Session, review_id: uuid.UUID, given: PeerScore, reader: Reader) -> uuid.UUID:
     """Keep a reader's score of a signed report.
 
@@ -94,7 +97,7 @@ def score(session: Session, review_id: uuid.UUID, given: PeerScore, reader: Read
 def read_state(session: Session, review: Review | None, reader: Reader) -> ScoringState:
     """What a reader may do about the score of a report; None is a study without one."""
     if review is None or reader.account_id is None or not reader.may_sign:
-        return ScoringState(False, None)
+        return NO_SCORING
     own = _find(session, review.id, reader.account_id)
     return ScoringState(
         own is None and not _had_part(session, review, reader),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import uuid
 
@@ -9,13 +10,15 @@ from sqlalchemy import text
 
 from records.database.draft_tables import Draft
 from records.database.quality_tables import DraftOutcome
-from records.database.session import engine, unit_of_work
+from records.database.session import database_time, engine, unit_of_work
 from records.database.site_tables import DEFAULT_SITE_ID
 from records.quality import counts
+from records.quality.groups import local_day
 from records.reviews import readings, signing, working_texts
 from records.reviews.readers import Reader
 from records.states import RejectReason, Stage
 from records.workflow.patients import Patient
+from tests.support.accounts import let_pass, run_sql
 from tests.support.registered_studies import claim, complete, new_instance, prepare, save
 from worker.outcomes import complete_outcomes
 
@@ -64,7 +67,13 @@ def draft(
         findings=findings,
         impression=impression,
         text=f"{findings}\n{impression}",
-        views=[{"sop_instance_uid": f"{study}.1.1", "position": position, "why": ""}],
+        views=[
+            {
+                "sop_instance_uid": f"{study}.1.1",
+                "position": "frontal",
+                "why": f'ViewPosition "{position}" says frontal',
+            }
+        ],
     )
 
 
@@ -156,6 +165,30 @@ def add_days(days, site_id=DEFAULT_SITE_ID, bundle="bundle-1"):
                     "differing": differing,
                 },
             )
+
+
+def fill_quality(account):
+    """Decided drafts of every kind and a line that drifts; our id of the last study."""
+    kinds = ("unedited", "unedited", "small", "differing", "rejected", "unedited")
+    groups = (
+        {"position": "PA", "sex": "F"},
+        {"position": "AP", "sex": "M", "born": "19391231", "description": "CHEST PORTABLE"},
+        {"position": "AP", "sex": "", "born": "", "bundle": "bundle-2"},
+    )
+    for place in range(36):
+        decide(account, kinds[place % len(kinds)], **groups[place % len(groups)])
+    let_pass("readings", 80, "opened_at")
+    review = decide(account)
+    count()
+    with unit_of_work() as session:
+        today = local_day(database_time(session))
+    rates = [2] * 40 + [8] * 7
+    run_sql("DELETE FROM quality_days")
+    add_days(
+        (today - dt.timedelta(days=len(rates) - place), 10 + place % 3, rate)
+        for place, rate in enumerate(rates)
+    )
+    return run_sql("SELECT study_id FROM reviews WHERE id = :id", id=review)[0][0]
 
 
 def outcome_of(review_id: uuid.UUID):

@@ -33,18 +33,29 @@ def test_the_sex_is_what_was_sent(sent, sex):
     assert groups.find_sex(sent) is sex
 
 
+def film(position, why=""):
+    return {"position": position, "why": why}
+
+
+PA = film("frontal", 'ViewPosition "PA" says frontal; SeriesDescription "CHEST" says frontal')
+AP = film("frontal", 'ViewPosition "AP" says frontal')
+
+
 def test_views_have_one_name_whatever_their_order():
-    views = [{"position": "LATERAL"}, {"position": "PA"}, {"position": "PA"}]
-    assert groups.name_views(views) == groups.name_views(views[::-1]) == "PA+LATERAL"
-    assert groups.name_views([]) == groups.name_views([{}]) == "UNKNOWN"
+    views = [film("lateral"), PA, PA]
+    assert groups.name_views(views) == groups.name_views(views[::-1]) == "PA+lateral"
+    assert groups.name_views([AP]) == "AP"
+    assert groups.name_views([film("frontal")]) == "frontal"
+    assert groups.name_views([film("lateral", 'ViewPosition "PA" says frontal')]) == "lateral"
+    assert groups.name_views([]) == groups.name_views([{}]) == "unknown"
 
 
 def test_a_portable_film_says_so_and_a_pa_view_is_none():
-    assert groups.find_device([{"position": "AP"}], "XR CHEST_PORTABLE") is Device.PORTABLE
-    said = {"position": "AP", "why": "Body Part Examined is PORTABLE CHEST"}
+    assert groups.find_device([AP], "XR CHEST_PORTABLE") is Device.PORTABLE
+    said = film("frontal", 'BodyPartExamined "PORTABLE CHEST" says chest')
     assert groups.find_device([said]) is Device.PORTABLE
-    assert groups.find_device([{"position": "PA"}], "CHEST") is Device.FIXED
-    assert groups.find_device([{"position": "AP"}], "IMMOBILE PATIENT") is Device.UNKNOWN
+    assert groups.find_device([PA], "CHEST") is Device.FIXED
+    assert groups.find_device([AP], "IMMOBILE PATIENT") is Device.UNKNOWN
 
 
 def test_the_day_is_that_of_the_sites_clock(setting):

@@ -34,7 +34,7 @@ def test_kappa_is_that_of_the_textbook():
     # Two readers of 50 proposals: both yes 20, both no 15, each alone 5 and 10.
     found = intervals.kappa(20, 5, 10, 15)
     assert found.value == pytest.approx(0.4)
-    # 0.4 -+ 1.96 * sqrt(0.7 * 0.3 / (50 * 0.5 ** 2))
+    # The error is the root of 0.7 times 0.3 by 50 and by the square of 0.5.
     assert (found.low, found.high) == pytest.approx((0.146, 0.654), abs=0.001)
     assert intervals.kappa(7, 0, 0, 3).value == 1
     assert intervals.kappa(0, 0, 0, 9).value is None
