@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from api.access.decider import account_name
 from api.access.visitor import current_visitor
 from api.readers import account_id, hides, reader_of
 from api.reviews.text_checks import TextCheck, check_text
@@ -96,6 +97,8 @@ def load_editor(
     if draft is not None and report is not None and report.draft_id != draft.id:
         report = None  # a newer draft is read anew; the timeline names the earlier signature
     if report is not None:
+        visitor = current_visitor()
+        name = account_name(visitor) if visitor is not None else ""
         made_of = next((one for one in drafts if one.id == report.draft_id), None)
         following = [one for one in reversed(reviews) if one.follows_id == report.id]
         return Editor(
@@ -106,7 +109,7 @@ def load_editor(
                 one for one in following if one.decision == ReviewDecision.COUNTERSIGNED
             ],
             differences=differences(made_of, report.findings, report.impression),
-            scoring=report_scores.read_state(session, report, reader_of(_name())),
+            scoring=report_scores.read_state(session, report, reader_of(name)),
         )
     left = working_texts.list_left(session, study_id, draft.id if draft else None)
     if draft is None:
@@ -141,9 +144,3 @@ def differences(draft: Draft | None, findings: str, impression: str) -> dict[str
         "findings": compare_words(draft.findings, findings),
         "impression": compare_words(draft.impression, impression),
     }
-
-
-def _name() -> str:
-    """The name of who is logged in; "" of nobody."""
-    visitor = current_visitor()
-    return visitor.session.name if visitor is not None and visitor.session else ""
