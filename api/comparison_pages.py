@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 
 from api.forms import NONE_IF_EMPTY
 from api.list_queries import ListQuery
+from api.readers import hide_comparison, hide_comparisons
 from api.rendering import render
 from api.schemas import SearchText
 from records.campaigns import campaigns
@@ -46,7 +47,10 @@ def show_comparisons(query: Annotated[ComparisonsQuery, Query()]) -> str:
             query=query.model_copy(update={"first": of.first_bundle, "second": of.second_bundle}),
             pairs=pairs,
             table=draft_comparisons.read_table(session, of),
-            page=draft_comparisons.read_page(session, of, after=query.after, limit=PAGE_SIZE),
+            page=hide_comparisons(
+                session,
+                draft_comparisons.read_page(session, of, after=query.after, limit=PAGE_SIZE),
+            ),
         )
 
 
@@ -55,5 +59,6 @@ def show_comparison(comparison_id: int) -> str:
     """One pair of drafts beside each other."""
     with unit_of_work() as session:
         return render(
-            "comparison.html", record=draft_comparisons.read_record(session, comparison_id)
+            "comparison.html",
+            record=hide_comparison(session, draft_comparisons.read_record(session, comparison_id)),
         )

@@ -80,7 +80,7 @@ class DraftComparisonEntry(BaseModel):
     def from_rows(
         cls, row: DraftComparison, study: tables.Study, *, is_withheld: bool
     ) -> DraftComparisonEntry:
-        """The comparison of its rows; what drafts say that nobody is shown is left out."""
+        """The comparison of its rows; what drafts say that are not shown is left out."""
         return cls(
             id=row.id,
             study=study.id,
@@ -131,7 +131,7 @@ class DraftComparisonDetail(DraftComparisonEntry):
         """The comparison of a record."""
         return cls(
             **DraftComparisonEntry.from_rows(
-                record.comparison, record.study, is_withheld=bool(record.withheld)
+                record.comparison, record.study, is_withheld=not record.shows_both
             ).model_dump(),
             first_text=record.text_of(record.first),
             second_text=record.text_of(record.second),

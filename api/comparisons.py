@@ -15,6 +15,7 @@ from api.comparison_schemas import (
 )
 from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
+from api.readers import hide_comparison, hide_comparisons
 from records.campaigns import campaigns
 from records.database.session import unit_of_work
 from records.workflow import draft_comparisons
@@ -68,7 +69,7 @@ def list_comparisons(
         page = draft_comparisons.read_page(
             session, ComparisonOf(first, second, campaign), after=after, limit=limit
         )
-        return DraftComparisonEntries.from_page(page)
+        return DraftComparisonEntries.from_page(hide_comparisons(session, page))
 
 
 @router.get("/comparisons/drafts/{comparison_id}", responses=problem_responses(404))
@@ -76,5 +77,5 @@ def read_comparison(comparison_id: int) -> DraftComparisonDetail:
     """One pair, with both texts."""
     with unit_of_work() as session:
         return DraftComparisonDetail.from_record(
-            draft_comparisons.read_record(session, comparison_id)
+            hide_comparison(session, draft_comparisons.read_record(session, comparison_id))
         )

@@ -121,7 +121,7 @@ def show_nights(
 
 
 @router.get("/nights/{night}")
-def show_night(night: dt.date) -> str:
+def show_night(night: Day) -> str:
     """One night: its counts, its reasons, its pace beside that of the night before."""
     with unit_of_work() as session:
         record = night_summaries.read_night(session, night)

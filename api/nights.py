@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -49,7 +48,7 @@ def list_nights(
 
 
 @router.get("/nights/{night}", responses=problem_responses(404))
-def read_night(night: dt.date) -> NightSummary:
+def read_night(night: Day) -> NightSummary:
     """The summary of one night, by the date of its beginning."""
     with unit_of_work() as session:
         return NightSummary.from_record(night_summaries.read_night(session, night))

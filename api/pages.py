@@ -36,8 +36,8 @@ from records.hold_decisions import GENERAL_LABELS, label_reason
 from records.operations import refusals
 from records.states import Decision, EventKind, HoldReason, InstanceState
 from records.workflow import holds as hold_rows
-from records.workflow import requests, studies, worklist
-from records.workflow.worklist import WorklistRow
+from records.workflow import requests, studies, worklist_rows
+from records.workflow.worklist_rows import WorklistRow
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -103,7 +103,7 @@ def show_study(
         row=row,
         draft=draft,
         editor=editor,
-        caveat=worklist.draft_caveat(row, draft.revision) if draft else "",
+        caveat=worklist_rows.draft_caveat(row, draft.revision) if draft else "",
         other_drafts=[]
         if editor.is_hidden
         else [other for other in record.drafts if other is not draft],
@@ -131,7 +131,7 @@ def show_study(
 def show_change(study: uuid.UUID, seen: Annotated[str, Query(max_length=64)]) -> Response:
     """A line that the study has changed; 204 where it is still what the page shows."""
     with unit_of_work() as session:
-        row = worklist.read_row(session, studies.get_by_uid(session, str(study)).id)
+        row = worklist_rows.read_row(session, studies.get_by_uid(session, str(study)).id)
         digest = _study_digest(row, hold_rows.list_by_study(session, row.id))
     if digest == seen:
         return Response(status_code=204)

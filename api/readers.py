@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Mapping
 
 from sqlalchemy.orm import Session
 
@@ -16,7 +17,8 @@ from records.errors import NotAllowed
 from records.reviews import readings
 from records.reviews.readers import Reader
 from records.settings import settings
-from records.states import Permission
+from records.states import READ_FIRST_SENTENCE, Permission
+from records.workflow.draft_comparisons import ComparisonPage, ComparisonRecord
 from records.workflow.worklist import WorklistPage
 
 
@@ -52,16 +54,13 @@ def require_shown(session: Session, draft: Draft) -> None:
         NotAllowed: the draft is hidden.
     """
     if hides(session, draft):
-        raise NotAllowed("read the films first: nothing of the draft is shown before that")
+        raise NotAllowed(READ_FIRST_SENTENCE.rstrip(".").replace("Read", "read", 1))
 
 
 def hide_page(session: Session, page: WorklistPage) -> WorklistPage:
     """A page of the worklist without the text of drafts that who asks must not see yet."""
-    account = account_id()
-    if account is None:
-        return page
     drafted = {row.draft_id: row.id for row in page.rows if row.draft_id is not None}
-    hidden = readings.list_hidden(session, drafted, account)
+    hidden = _list_hidden(session, drafted)
     if not hidden:
         return page
     rows = [
@@ -69,6 +68,46 @@ def hide_page(session: Session, page: WorklistPage) -> WorklistPage:
         for row in page.rows
     ]
     return dataclasses.replace(page, rows=rows)
+
+
+def hide_comparison(session: Session, record: ComparisonRecord) -> ComparisonRecord:
+    """A comparison, without what it says of drafts that who asks must not see yet."""
+    study = record.study.id
+    hidden = _list_hidden(session, {record.first.id: study, record.second.id: study})
+    return dataclasses.replace(record, unread=frozenset(hidden))
+
+
+def hide_comparisons(session: Session, page: ComparisonPage) -> ComparisonPage:
+    """A page of comparisons, without what they say of drafts that who asks must not see yet."""
+    pairs = [(one.comparison, one.study.id) for one in page.entries]
+    hidden = _list_hidden(
+        session,
+        {
+            draft: study
+            for pair, study in pairs
+            for draft in (pair.first_draft_id, pair.second_draft_id)
+        },
+    )
+    entries = [
+        dataclasses.replace(
+            one,
+            is_withheld=one.is_withheld
+            or not hidden.isdisjoint(
+                (one.comparison.first_draft_id, one.comparison.second_draft_id)
+            ),
+        )
+        for one in page.entries
+    ]
+    return dataclasses.replace(page, entries=entries)
+
+
+def _list_hidden(session: Session, drafted: Mapping[uuid.UUID, uuid.UUID]) -> set[uuid.UUID]:
+    """Those of these drafts, each with its study, that who asks must not see yet."""
+    account = account_id()
+    if account is None:
+        return set()
+    shown = {draft: study for draft, study in drafted.items() if grant_of(study) is None}
+    return readings.list_hidden(session, shown, account)
 
 
 def require_recent_login(session: Session, back: str) -> None:

@@ -53,9 +53,10 @@ from records.workflow import (
     studies,
     withdrawals,
     worklist,
+    worklist_rows,
 )
 from records.workflow.showing import find_withheld
-from records.workflow.worklist import WorklistRow
+from records.workflow.worklist_rows import WorklistRow
 
 router = APIRouter(prefix="/api", tags=["studies"])
 
@@ -132,7 +133,7 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
     lines = events.timeline(session, id_, before=before, limit=events.TIMELINE_LINES + 1)
     shown = lines[-events.TIMELINE_LINES :]
     return StudyRecord(
-        row=worklist.read_row(session, id_),
+        row=worklist_rows.read_row(session, id_),
         instances=studies.list_instances(session, id_),
         modalities=studies.list_modalities(session, id_),
         drafts=[draft for draft in all_drafts if draft.id not in withheld],
@@ -359,4 +360,4 @@ def list_alarms(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[PastA
 
 
 def _summary(session: Session, id_: UUID) -> StudySummary:
-    return StudySummary.from_row(worklist.read_row(session, id_))
+    return StudySummary.from_row(worklist_rows.read_row(session, id_))

@@ -26,7 +26,8 @@ from records.states import (
     VisibleState,
     Withheld,
 )
-from records.workflow.worklist import WorklistPage, WorklistRow
+from records.workflow.worklist import WorklistPage
+from records.workflow.worklist_rows import WorklistRow
 
 
 class DraftSummary(FromRow):

@@ -20,7 +20,7 @@ from model.dicom.reasons import Reason
 from nightdraft.demo_messages import make_order, make_prior_report
 from nightdraft.phantom_studies import write_with_new_uids
 from records.states import EndReason, FailReason, HoldReason, Priority, VisibleState
-from records.workflow.worklist import WorklistRow
+from records.workflow.worklist_rows import WorklistRow
 
 COUNT = 24
 

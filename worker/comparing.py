@@ -15,7 +15,7 @@ from records.orders import effects
 from records.settings import settings
 from records.states import DAMAGE_SENTENCES, Comparison
 from records.telemetry import logger
-from records.workflow import studies
+from records.workflow import pixel_comparisons
 from records.workflow.withdrawals import lock_study
 
 MAX_COMPARISONS = 3
@@ -35,15 +35,15 @@ def compare_waiting(is_stopping: Callable[[], bool] = lambda: False) -> int:
     count = 0
     while not is_stopping():
         with unit_of_work() as session:
-            film = studies.claim_uncompared(session, MAX_COMPARISONS)
-            standing = studies.find_standing(session, film) if film else None
+            film = pixel_comparisons.claim_uncompared(session, MAX_COMPARISONS)
+            standing = pixel_comparisons.find_standing(session, film) if film else None
         if film is None:
             break
         comparison, problem = Comparison.OTHER, ""
         if standing is not None:
             comparison, problem = _compare(blobs, standing, film)
         with unit_of_work() as session:
-            superfluous = studies.settle_comparison(session, film.id, comparison, problem)
+            superfluous = pixel_comparisons.settle_comparison(session, film.id, comparison, problem)
             if comparison in (Comparison.SHOWN, Comparison.DESCRIBED):
                 # Patient or accession number may be another one now.
                 effects.match_and_apply(session, lock_study(session, film.study_id))

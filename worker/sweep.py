@@ -33,6 +33,7 @@ from records.workflow import (
     draft_comparisons,
     events,
     leases,
+    pixel_comparisons,
     requests,
     studies,
     tallies,
@@ -219,7 +220,11 @@ def _ring(stage: Stage) -> int:
                 or draft_comparisons.find_waiting(session)
                 or outcomes.find_waiting(session)
             )
-            ready = [*studies.list_uncompared(session, 1), *([texts] if texts else []), *ready]
+            ready = [
+                *pixel_comparisons.list_uncompared(session, 1),
+                *([texts] if texts else []),
+                *ready,
+            ]
     return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])
 
 

@@ -1,6 +1,6 @@
 """Serves the pixels of a film for the viewer: its own resolution and depth, lossless.
 
-`model.dicom.film_pixels` describes the format. The first look at a film makes it and keeps it
+`model.dicom.film_format` describes the format. The first look at a film makes it and keeps it
 beside the film's picture, compressed as it is sent.
 """
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from api.forms import NONE_IF_EMPTY
 from api.schemas import ONE_LINE, SearchText
-from api.times import Time
+from api.times import Day, Time
 from records.errors import NotFound
 from records.states import HoldReason, Priority, VisibleState
 from records.workflow import sites
@@ -139,8 +139,8 @@ class WorklistQuery(ListFilter):
     view is. seen: the digest of what the browser already shows.
     """
 
-    received_from: Annotated[dt.date | None, NONE_IF_EMPTY] = None
-    received_to: Annotated[dt.date | None, NONE_IF_EMPTY] = None
+    received_from: Annotated[Day | None, NONE_IF_EMPTY] = None
+    received_to: Annotated[Day | None, NONE_IF_EMPTY] = None
     after: Mark = None
     before: Mark = None
     all: Annotated[Literal["1"] | None, NONE_IF_EMPTY] = None

@@ -16,9 +16,9 @@ from api.schemas import StudyUid
 from api.worklist.query import ListFilter, StudyQuery
 from api.worklist.schemas import (
     ChangeAnswer,
-    ChangeRequest,
     Neighbours,
     ReadBy,
+    StudyChangeRequest,
     View,
     ViewRequest,
     WorklistAnswer,
@@ -81,7 +81,7 @@ def remove_view(view_id: uuid.UUID) -> Response:
 
 
 @router.post("/worklist/plan", responses=problem_responses(*_BODY))
-def plan_change(request: ChangeRequest) -> ChangeAnswer:
+def plan_change(request: StudyChangeRequest) -> ChangeAnswer:
     """Say what a change of several studies would do to each; nothing is changed."""
     with unit_of_work() as session:
         verdicts = changes.plan(session, request.studies, request.change())
@@ -89,7 +89,7 @@ def plan_change(request: ChangeRequest) -> ChangeAnswer:
 
 
 @router.post("/worklist/changes", responses=problem_responses(*_BODY))
-def change_studies(request: ChangeRequest) -> ChangeAnswer:
+def change_studies(request: StudyChangeRequest) -> ChangeAnswer:
     """Change several studies, each by itself: what cannot be changed is named and left alone."""
     verdicts = changes.carry_out(unit_of_work, request.studies, request.change())
     return ChangeAnswer.from_verdicts(verdicts)

@@ -136,7 +136,7 @@ class View(FromRow):
     saved_at: dt.datetime
 
 
-class ChangeRequest(BaseModel):
+class StudyChangeRequest(BaseModel):
     """What is done to several studies.
 
     action: RETRY takes FAILED and SKIPPED ones up again, CANCEL lets no draft be made, PRIORITY

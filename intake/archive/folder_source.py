@@ -11,7 +11,8 @@ from intake.archive.source import Progress, Pulled, WalkBatch
 from intake.dicom.store_handler import StoreHandler
 from records.blobs import Blobs
 from records.campaigns import adding, pulling
-from records.campaigns.pulling import ClaimedPull, ClaimedWalk
+from records.campaigns.pulling import ClaimedPull
+from records.campaigns.walking import ClaimedWalk
 from records.database.session import unit_of_work
 from records.errors import DiskFull, PartError
 from records.settings import Settings

@@ -24,7 +24,8 @@ from intake.dicom.store_handler import StoreHandler
 from records.campaigns import pulling
 from records.campaigns.adding import NewStudy
 from records.campaigns.pacs_query import PacsQuery
-from records.campaigns.pulling import ClaimedPull, ClaimedWalk
+from records.campaigns.pulling import ClaimedPull
+from records.campaigns.walking import ClaimedWalk
 from records.database.session import database_time, unit_of_work
 from records.errors import DiskFull, NotAllowed, PartError
 from records.operations.heartbeats import BEAT_SECONDS, has_beaten_since

@@ -18,8 +18,9 @@ from intake.archive.errors import PacsAway, PullFailed, StudyOffline
 from intake.archive.source import Source, WalkBatch
 from intake.turns import FIRST_PAUSE_SECONDS, IDLE_SECONDS, Reachability, TurnThread
 from records.alarm_kinds import AlarmKind
-from records.campaigns import adding, campaigns, pulling
-from records.campaigns.pulling import ClaimedPull, ClaimedWalk
+from records.campaigns import adding, campaigns, pulling, walking
+from records.campaigns.pulling import ClaimedPull
+from records.campaigns.walking import ClaimedWalk
 from records.database.session import unit_of_work
 from records.errors import DiskFull, LostLease, PartError, SettingsError, safe_text
 from records.failpoints import failpoint
@@ -180,7 +181,7 @@ class Puller(TurnThread):
     def _walk(self) -> bool:
         """Walk a source that waits for it; returns whether there was one."""
         with unit_of_work() as session:
-            walk = pulling.claim_walk(session, self._source.walked, self._source.pacs, WALK_SECONDS)
+            walk = walking.claim_walk(session, self._source.walked, self._source.pacs, WALK_SECONDS)
         if walk is None:
             return False
         try:
@@ -200,7 +201,7 @@ class Puller(TurnThread):
             raise
         except PartError as error:
             with unit_of_work() as session:
-                pulling.save_walk(session, walk, walk.position, WalkState.FAILED, f"{error}.")
+                walking.save_walk(session, walk, walk.position, WalkState.FAILED, f"{error}.")
         return True
 
     def _save(self, walk: ClaimedWalk, batch: WalkBatch, state: WalkState) -> ClaimedWalk:
@@ -209,12 +210,12 @@ class Puller(TurnThread):
                 adding.add_files(session, walk.campaign_id, batch.files)
             if batch.studies:
                 adding.add_studies(session, walk.campaign_id, batch.studies)
-            return pulling.save_walk(session, walk, batch.position, state, batch.note)
+            return walking.save_walk(session, walk, batch.position, state, batch.note)
 
     def _release(self, walk: ClaimedWalk) -> None:
         try:
             with unit_of_work() as session:
-                pulling.release_walk(session, walk)
+                walking.release_walk(session, walk)
         except LostLease:
             return
 

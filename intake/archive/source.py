@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from records.campaigns.adding import NewStudy
-from records.campaigns.pulling import ClaimedPull, ClaimedWalk
+from records.campaigns.pulling import ClaimedPull
+from records.campaigns.walking import ClaimedWalk
 from records.states import CampaignKind
 
 Progress = Callable[[], None]

@@ -15,21 +15,24 @@ thread does the handshakes of TLS, a step whenever something has come, within th
 
 from __future__ import annotations
 
-import ipaddress
 import selectors
 import socket
 import ssl
-import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from pynetdicom.pdu import A_ASSOCIATE_RQ
-
+from intake.dicom.association_request import (
+    FIXED_BYTES,
+    HEADER,
+    MalformedRequest,
+    check_request,
+)
+from intake.dicom.known_callers import KnownCallers
 from intake.dicom.limits import MAX_ASSOCIATE_BYTES, RefusalReason
 from records.errors import safe_text
 from records.telemetry import logger
@@ -47,20 +50,13 @@ MAX_WAITING = 256
 """Connections whose request is not there yet, or that wait for a place. Over that, the oldest of
 the address that has most of them is closed."""
 
-_MAX_KNOWN = 10_000
 _AFTER_ERROR_SECONDS = 0.1
-_MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd numbers of one byte
-_MAX_ITEMS = 8192
-"""Items of one request; 128 contexts of 40 transfer syntaxes are 5,376."""
 
-_HEADER = struct.Struct(">BxL")
-_ITEM = struct.Struct(">BxH")
-_FIXED_BYTES = 74  # PS3.8 table 9-11: up to the variable items
 _A_ASSOCIATE_RQ = 0x01
-_APPLICATION_CONTEXT, _PRESENTATION_CONTEXT, _USER_INFORMATION = 0x10, 0x20, 0x50
 
 _REJECTED_FOR_A_WHILE = bytes([3, 0, 0, 0, 0, 4, 0, 2, 3, 2])
 """A-ASSOCIATE-RJ, rejected-transient, local limit exceeded (PS3.8 table 9-21)."""
+
 _ABORTED = bytes([7, 0, 0, 0, 0, 4, 0, 0, 2, 2])
 """A-ABORT by the provider: unexpected PDU (PS3.8 table 9-26)."""
 
@@ -79,104 +75,6 @@ _TLS_REFUSALS = {
     TlsFault.NO_CIPHER: RefusalReason.TLS_TOO_OLD,
 }
 """The reason of a refusal by what failed in a handshake; else TLS_FAILED."""
-
-
-class MalformedRequest(Exception):
-    """Something else than an A-ASSOCIATE-RQ that can be read."""
-
-
-def check_request(pdu: bytes) -> str:
-    """Check that an A-ASSOCIATE-RQ (PS3.8 9.3.2) can be read, and return its calling AE title.
-
-    The structure is walked first, which takes no memory; only then it is decoded.
-
-    Raises:
-        MalformedRequest: it cannot.
-    """
-    items = contexts = 0
-    position = _FIXED_BYTES
-    while position < len(pdu):
-        kind, start, end = _item_at(pdu, position, len(pdu))
-        items += 1
-        if kind == _PRESENTATION_CONTEXT:
-            contexts += 1
-            if end - start < 4 or not pdu[start] % 2:
-                raise MalformedRequest("a presentation context without an odd number")
-            items += _count_items(pdu, start + 4, end)
-        elif kind == _USER_INFORMATION:
-            items += _count_items(pdu, start, end)
-        position = end
-    if not contexts or contexts > _MAX_CONTEXTS or items > _MAX_ITEMS:
-        raise MalformedRequest("no presentation context, or too many")
-    try:
-        request = A_ASSOCIATE_RQ()
-        request.decode(pdu)
-        primitive = request.to_primitive()
-        return str(primitive.calling_ae_title).strip()
-    except Exception:
-        # All kinds of errors, whose messages quote what was sent.
-        raise MalformedRequest("it cannot be decoded") from None
-
-
-def _item_at(pdu: bytes, position: int, limit: int) -> tuple[int, int, int]:
-    """Type, first byte and end of the item at a position.
-
-    Raises:
-        MalformedRequest: it does not end within the limit.
-    """
-    if position + _ITEM.size > limit:
-        raise MalformedRequest("an item that is cut off")
-    kind, length = _ITEM.unpack_from(pdu, position)
-    start = position + _ITEM.size
-    if start + length > limit:
-        raise MalformedRequest("an item that is cut off")
-    return kind, start, start + length
-
-
-def _count_items(pdu: bytes, position: int, end: int) -> int:
-    count = 0
-    while position < end:
-        _, _, position = _item_at(pdu, position, end)
-        count += 1
-    return count
-
-
-class KnownCallers:
-    """The callers that have places of their own.
-
-    Args:
-        named: AE titles and addresses (or networks, as 10.1.0.0/16) of the settings.
-    """
-
-    def __init__(self, named: Iterable[str]) -> None:
-        self._titles: set[str] = set()
-        self._networks = []
-        self._learnt: dict[tuple[str, str], None] = {}
-        for entry in named:
-            try:
-                self._networks.append(ipaddress.ip_network(entry, strict=False))
-            except ValueError:
-                self._titles.add(entry)
-
-    def learn(self, address: str, calling_ae: str) -> None:
-        """Remember a caller whose object was kept."""
-        self._learnt.pop((address, calling_ae), None)
-        if len(self._learnt) >= _MAX_KNOWN:
-            self._learnt.pop(next(iter(self._learnt)))
-        self._learnt[address, calling_ae] = None
-
-    def __contains__(self, caller: tuple[str, str]) -> bool:
-        """Whether a caller, (address, AE title), is known."""
-        address, calling_ae = caller
-        if caller in self._learnt or calling_ae in self._titles:
-            return True
-        if not self._networks:
-            return False
-        try:
-            host = ipaddress.ip_address(address.removeprefix("::ffff:"))
-        except ValueError:
-            return False
-        return any(host in network for network in self._networks)
 
 
 @dataclass(eq=False)
@@ -217,7 +115,7 @@ class WaitingConnection:
     tls: ssl.SSLContext | None = None
     certificate: PeerCertificate | None = None
     received: bytearray = field(default_factory=bytearray)
-    needed: int = _HEADER.size
+    needed: int = HEADER.size
     calling_ae: str | None = None
 
     @property
@@ -389,8 +287,8 @@ class Admission:
                     self._close(waiting)  # a probe, or a sender that thought again
                     return
                 waiting.received += piece
-                if len(waiting.received) == _HEADER.size:
-                    kind, length = _HEADER.unpack(waiting.received)
+                if len(waiting.received) == HEADER.size:
+                    kind, length = HEADER.unpack(waiting.received)
                     if kind != _A_ASSOCIATE_RQ:
                         is_tls = kind == TLS_RECORD and not isinstance(
                             waiting.socket, ssl.SSLSocket
@@ -400,10 +298,10 @@ class Admission:
                         else:
                             self._refuse(waiting, RefusalReason.BROKEN_MESSAGE, _ABORTED)
                         return
-                    if not _FIXED_BYTES <= length + _HEADER.size <= MAX_ASSOCIATE_BYTES:
+                    if not FIXED_BYTES <= length + HEADER.size <= MAX_ASSOCIATE_BYTES:
                         self._refuse(waiting, RefusalReason.PDU_TOO_LARGE, _ABORTED)
                         return
-                    waiting.needed = _HEADER.size + length
+                    waiting.needed = HEADER.size + length
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
         except (OSError, KeyError, ValueError):

@@ -44,11 +44,11 @@ from records.reports.own_outputs import is_own_output
 from records.reports.receiving import receive_report
 from records.settings import Settings
 from records.states import Comparison, Priority
-from records.workflow import damage, studies
+from records.workflow import damage, registrations
 from records.workflow.arrivals import ReceivedInstance
 from records.workflow.identifiers import plain_key
 from records.workflow.patients import Patient
-from records.workflow.studies import Outcome, Registration
+from records.workflow.registrations import Outcome, Registration
 
 _HEADER_KEYWORDS = [
     "SpecificCharacterSet",
@@ -180,7 +180,7 @@ def register_or_heal(
     Returns:
         What was done, and the key of the damaged file where it was replaced, else "".
     """
-    registration = studies.register_instance(session, arrived)
+    registration = registrations.register_instance(session, arrived)
     stored = registration.repeated
     if stored is None or stored.blob == arrived.blob:
         return registration, ""

@@ -35,9 +35,10 @@ from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
-from intake.dicom.admission import Admission, KnownCallers, Place, WaitingConnection
+from intake.dicom.admission import Admission, Place, WaitingConnection
 from intake.dicom.filing import clean_text
 from intake.dicom.guarded_server import GuardedServer
+from intake.dicom.known_callers import KnownCallers
 from intake.dicom.limits import (
     C_STORE_REQUEST,
     STORAGE_CLASSES,

@@ -38,7 +38,7 @@ from records.states import EventKind
 from records.telemetry import logger
 from records.workflow import events, studies
 from records.workflow.arrivals import ReceivedInstance
-from records.workflow.studies import Outcome
+from records.workflow.registrations import Outcome
 
 PLAUSIBLE_ORPHANS = 20
 """Up to this many orphans are registered in any case; more only up to a twentieth of the files."""

@@ -1,132 +1,35 @@
-"""A film in its own resolution and depth, lossless, for a viewer that sets the window itself.
+"""A film in its own resolution and depth, for a viewer that sets the window itself.
 
 `read_film` decodes a file in the process that calls it, so it belongs into the child of
-`model.dicom.image_process`. `pack` and `unpack` are the format in which a film is kept and sent:
-
-    bytes 0-3    `NDF1`
-    bytes 4-7    length of the header in bytes, unsigned, little endian
-    the header   JSON in UTF-8: the fields of `FilmHeader`, filled up with spaces to a multiple of 4
-    the samples  rows x columns unsigned samples of 16 bits. Each is written as its difference from
-                 its left neighbour, the first of a row as that from the first of the row above, and
-                 the very first as it is, all modulo 65536. First come the high bytes of all samples
-                 in row order, then their low bytes.
-    the LUTs     `luts` tables of 2**bits unsigned numbers of 16 bits, little endian: the share of
-                 white of each sample, from 0 to 65535
-
-A sample s stands for the value (s + offset) * slope + intercept. Windows are in these values, as in
-PS3.3 C.11.2.1.2. Where a modality LUT is not linear, the samples are its output, so that offset and
-intercept are 0 and slope is 1. The grey level of a value is the share of white that the window
-gives, or one minus that where `inverted`, times 255; padding is black.
-
-The differences and the two planes make the film smaller and faster to inflate than plain samples
-are (docs/develop/performance.md).
+`model.dicom.image_process`.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
 from model.dicom.codecs import read_stored
-from model.dicom.grey_scale import GreyScale, Values, own_limits, read_grey_scale
+from model.dicom.film_format import FilmHeader, FilmPixels
+from model.dicom.film_geometry import SPACINGS, VIEW, describe_view, find_aspect, find_spacing
+from model.dicom.film_windows import list_presets
+from model.dicom.grey_scale import GreyScale, Values, read_grey_scale
 from model.dicom.header import Layout, check_header, open_dicom, transfer_syntax
 from model.dicom.pixel_data import StoredArray
-from model.dicom.pixels import (
-    NO_PADDING,
-    NO_VOI,
-    OTHER_VOI,
-    PERHAPS_NEGATIVE,
-    grey_of_colour,
-    shows_nothing,
-)
+from model.dicom.pixels import PERHAPS_NEGATIVE, grey_of_colour
 from model.errors import PixelError
 
 MAX_SIDE = 3072
 """Longest side of a film that is delivered in its own resolution."""
 
-MAX_NAME = 64
-"""Characters of a window's name that are delivered, as many as a Long String may have (PS3.5)."""
-
 COLOUR = "This film is in colour. It is shown by its brightness (ITU-R BT.601), with 8 bits."
 
-_MAGIC = b"NDF1"
-_HEAD = struct.Struct("<4sI")
 _BAND = 64  # rows at once
-_JUDGED_SIDE = 448  # samples of the longer side of the view by which a window is judged
-
-
-@dataclass(frozen=True, slots=True)
-class FilmHeader:
-    """What a viewer must know of a film; it names no patient.
-
-    Attributes:
-        rows, columns: Of the samples that are delivered.
-        film_rows, film_columns: Of the film as it was sent.
-        bits: The largest sample may be 2**bits - 1.
-        signed: Whether the stored values are signed (0028,0103); the samples are not, see `offset`.
-        photometric: (0028,0004).
-        inverted: Whether low values are light.
-        offset, slope, intercept: From a sample to its value.
-        padding: The first and the last sample that are padding; None where none is.
-        range: The smallest and the largest sample that are not padding.
-        presets: Windows and LUTs to choose from, each with its `name`. A window has its `function`
-            (LINEAR, LINEAR_EXACT or SIGMOID), `centre` and `width`. A LUT has the function LUT, the
-            number of its table as `lut`, and the window that is nearest to it.
-        preset: Which of them is shown first.
-        luts: How many tables follow the samples.
-        spacing: `rows` and `columns`, the distance of the centres of neighbouring rows and of
-            neighbouring columns in millimetres, and where it is measured (`at`): DETECTOR,
-            CALIBRATED, SCANNED or UNKNOWN. None where the header gives none.
-        aspect: Height of a sample by its width.
-        view: `position` (0018,5101), `laterality` (0020,0062) (0020,0060), `orientation`
-            (0020,0020), `body_part` (0018,0015); "" where the header does not say.
-        notes: Sentences for the reader.
-    """
-
-    rows: int
-    columns: int
-    film_rows: int
-    film_columns: int
-    bits: int
-    signed: bool
-    photometric: str
-    inverted: bool
-    offset: int
-    slope: float
-    intercept: float
-    padding: tuple[int, int] | None
-    range: tuple[int, int]
-    presets: tuple[dict[str, Any], ...]
-    preset: int
-    luts: int
-    spacing: dict[str, Any] | None
-    aspect: float
-    view: dict[str, str]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FilmPixels:
-    """A film for a viewer.
-
-    Attributes:
-        header: What it is.
-        samples: (rows, columns) uint16.
-        luts: (header.luts, 2**bits) uint16.
-    """
-
-    header: FilmHeader
-    samples: NDArray[np.uint16]
-    luts: NDArray[np.uint16]
 
 
 def read_film(path: str | Path, max_side: int = MAX_SIDE) -> FilmPixels:
@@ -164,57 +67,6 @@ def read_film(path: str | Path, max_side: int = MAX_SIDE) -> FilmPixels:
         raise PixelError("The film's grey scale is damaged.") from error
 
 
-def pack(film: FilmPixels) -> bytes:
-    """Return a film in the format that the module describes."""
-    encoded = json.dumps(asdict(film.header), separators=(",", ":"), allow_nan=False).encode()
-    encoded += b" " * (-len(encoded) % 4)
-    differences = film.samples.astype("<u2")  # a copy
-    differences[:, 1:] -= film.samples[:, :-1]
-    differences[1:, 0] -= film.samples[:-1, 0]
-    pairs = differences.view(np.uint8).reshape(-1, 2)
-    return b"".join(
-        (
-            _HEAD.pack(_MAGIC, len(encoded)),
-            encoded,
-            pairs[:, 1].tobytes(),
-            pairs[:, 0].tobytes(),
-            film.luts.astype("<u2").tobytes(),
-        )
-    )
-
-
-def unpack(content: bytes) -> FilmPixels:
-    """Return the film that `pack` wrote.
-
-    Raises:
-        ValueError: The bytes are no such film.
-    """
-    if len(content) < _HEAD.size or not content.startswith(_MAGIC):
-        raise ValueError("these bytes are no film")
-    _, length = _HEAD.unpack_from(content)
-    start = _HEAD.size + length
-    fields = json.loads(content[_HEAD.size : start])
-    for name in ("padding", "range", "presets", "notes"):
-        fields[name] = fields[name] if fields[name] is None else tuple(fields[name])
-    header = FilmHeader(**fields)
-    count, lut = header.rows * header.columns, 2**header.bits
-    if len(content) != start + 2 * count + 2 * header.luts * lut:
-        raise ValueError("the film is cut off")
-    high = np.frombuffer(content, np.uint8, count, start).astype(np.uint16)
-    low = np.frombuffer(content, np.uint8, count, start + count)
-    samples = ((high << 8) | low).reshape(header.rows, header.columns)
-    samples[:, 0] = np.cumsum(samples[:, 0], dtype=np.uint16)
-    luts = np.frombuffer(content, "<u2", header.luts * lut, start + 2 * count)
-    return FilmPixels(
-        header,
-        np.cumsum(samples, axis=1, dtype=np.uint16),
-        luts.reshape(header.luts, lut).astype(np.uint16),
-    )
-
-
-# ---- From stored patterns to samples ----
-
-
 def _film(
     stored: StoredArray,
     bits: int,
@@ -225,7 +77,7 @@ def _film(
 ) -> FilmPixels:
     scale = read_grey_scale(header, layout, bits, 8 * stored.dtype.itemsize)
     counts = _pattern_counts(stored, len(scale.raw))
-    presets, luts, first, padding, judged = _presets(scale, layout, stored, counts)
+    presets, luts, first, padding, judged = list_presets(scale, layout, stored, counts)
     notes += judged
     if scale.is_negative_unclear:
         notes.append(PERHAPS_NEGATIVE)
@@ -242,7 +94,7 @@ def _film(
             f"reduced to 1/{block}; your viewer shows all of it."
         )
         samples = _reduce(samples, block, padded)
-    spacing = _spacing(header, block)
+    spacing = find_spacing(header, block)
     return FilmPixels(
         FilmHeader(
             rows=samples.shape[0],
@@ -262,8 +114,8 @@ def _film(
             preset=first,
             luts=len(luts),
             spacing=spacing,
-            aspect=_aspect(header, spacing),
-            view=_view(header),
+            aspect=find_aspect(header, spacing),
+            view=describe_view(header),
             notes=tuple(notes),
         ),
         samples,
@@ -349,112 +201,6 @@ def _pattern_counts(stored: StoredArray, patterns: int) -> NDArray[np.int64]:
     return counts
 
 
-# ---- Windows ----
-
-
-def _presets(
-    scale: GreyScale, layout: Layout, stored: StoredArray, counts: NDArray[np.int64]
-) -> tuple[list[dict[str, Any]], list[Values], int, NDArray[np.bool_], list[str]]:
-    """Return presets, the shares of LUTs, which preset is first, the padding, and notes.
-
-    A window is judged as for the network's view, so that picture and film look alike.
-    """
-    presets: list[dict[str, Any]] = []
-    luts: list[Values] = []
-    shares: list[Values] = []
-    limits = own_limits(scale.values, np.where(scale.padding, 0, counts))
-    for voi in scale.vois:
-        if voi.share is None:
-            continue
-        number = len(presets) + 1
-        shares.append(voi.share)
-        if voi.window is not None:
-            function = voi.function if voi.function in ("SIGMOID", "LINEAR_EXACT") else "LINEAR"
-            name = voi.name or f"Window {number} of the film"
-            presets.append(_window(name, function, *voi.window))
-        else:
-            centre, width = _window_of_lut(voi.share, scale.values, limits)
-            presets.append(
-                _window(voi.name or f"Lookup table {number} of the film", "LUT", centre, width)
-                | {"lut": len(luts)}
-            )
-            luts.append(voi.share)
-    if not scale.vois and layout.stored <= 8 and scale.values is scale.raw and not layout.signed:
-        # Eight bits without a window were made for display, so they are shown unchanged.
-        white = float(2**layout.stored - 1)
-        shares.append(scale.raw / white)
-        presets.append(_window("As stored", "LINEAR_EXACT", white / 2, white))
-    padding, notes = scale.padding, []
-    step = max(1, max(stored.shape) // _JUDGED_SIDE)
-    view = stored[::step, ::step]
-    first = _first_that_shows(scale, shares, padding, view)
-    if first is None and padding.any() and not _shows(scale, limits, padding, view):
-        bare, whole = np.zeros_like(padding), own_limits(scale.values, counts)
-        first = _first_that_shows(scale, shares, bare, view)
-        if first is not None or _shows(scale, whole, bare, view):
-            padding, limits = bare, whole
-            notes.append(NO_PADDING)
-    if first is None:
-        first = len(presets)
-        if scale.vois:
-            notes.append(NO_VOI)
-    elif first > 0:
-        notes.append(OTHER_VOI)
-    low, high = limits or (float(scale.values.min()), float(scale.values.max()))
-    width = (high - low) or 1.0
-    presets.append(_window("Range of this film", "LINEAR_EXACT", (low + high) / 2, width))
-    ends = (("Dark parts", low + width / 4), ("Light parts", high - width / 4))
-    if scale.is_inverted:
-        ends = (("Dark parts", ends[1][1]), ("Light parts", ends[0][1]))
-    presets += [_window(name, "LINEAR_EXACT", centre, width / 2) for name, centre in ends]
-    return presets, luts, min(first, len(presets) - 1), padding, notes
-
-
-def _window(name: str, function: str, centre: float, width: float) -> dict[str, Any]:
-    return {"name": name[:MAX_NAME], "function": function, "centre": centre, "width": width}
-
-
-def _first_that_shows(
-    scale: GreyScale, shares: list[Values], padding: NDArray[np.bool_], view: StoredArray
-) -> int | None:
-    for number, share in enumerate(shares):
-        if not shows_nothing(_levels(scale, share, padding).take(view)):
-            return number
-    return None
-
-
-def _levels(scale: GreyScale, share: Values, padding: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    levels = np.rint(255 * np.clip(1 - share if scale.is_inverted else share, 0, 1))
-    levels[padding] = 0
-    return levels.astype(np.uint8)
-
-
-def _shows(
-    scale: GreyScale,
-    limits: tuple[float, float] | None,
-    padding: NDArray[np.bool_],
-    view: StoredArray,
-) -> bool:
-    """Return whether the range between two values shows something."""
-    if limits is None:
-        return False
-    low, high = limits
-    share = np.asarray((scale.values - low) / ((high - low) or 1.0))
-    return not shows_nothing(_levels(scale, share, padding).take(view))
-
-
-def _window_of_lut(
-    share: Values, values: Values, limits: tuple[float, float] | None
-) -> tuple[float, float]:
-    """Return the centre and width of the window from which changing a LUT's window begins."""
-    inner = values[(share > 0.02) & (share < 0.98)]
-    if inner.size:
-        low, high = float(inner.min()), float(inner.max())
-    else:
-        low, high = limits or (float(values.min()), float(values.max()))
-    return (low + high) / 2, (high - low) or 1.0
-
-
 def _lut_tables(
     luts: list[Values], sample_of: NDArray[np.uint16], depth: int
 ) -> NDArray[np.uint16]:
@@ -462,9 +208,6 @@ def _lut_tables(
     for table, share in zip(tables, luts, strict=True):
         table[sample_of] = np.rint(65535 * np.clip(share, 0, 1))
     return tables
-
-
-# ---- The rest of the header ----
 
 
 def _first_frame(header: pydicom.Dataset) -> Iterator[str]:
@@ -481,73 +224,7 @@ def _first_frame(header: pydicom.Dataset) -> Iterator[str]:
 def _without_grey_scale(header: pydicom.Dataset) -> pydicom.Dataset:
     """Return what a colour film's header says without windows, LUTs and padding."""
     kept = pydicom.Dataset()
-    for keyword in _SPACINGS + _VIEW + ("PixelSpacingCalibrationType", "PixelAspectRatio"):
+    for keyword in SPACINGS + VIEW + ("PixelSpacingCalibrationType", "PixelAspectRatio"):
         if keyword in header:
             setattr(kept, keyword, header.get(keyword))
     return kept
-
-
-_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-_VIEW = (
-    "ViewPosition", "ImageLaterality", "Laterality", "PatientOrientation", "BodyPartExamined",
-)  # fmt: skip
-
-
-def _spacing(header: pydicom.Dataset, block: int) -> dict[str, Any] | None:
-    """Return the spacing of samples and where it is measured (PS3.3 10.7.1.3, C.8.11.4).
-
-    Pixel Spacing (0028,0030) of a projection is calibrated if (0028,0A02) says so, or if it differs
-    from Imager Pixel Spacing (0018,1164), which is at the front of the detector. Where both are
-    equal it is that of the detector, too. Alone and without (0028,0A02) it may be either.
-    """
-    calibrated, detector, scanned = (_pair(header, keyword) for keyword in _SPACINGS)
-    kind = str(header.get("PixelSpacingCalibrationType") or "").strip().upper()
-    if calibrated and (kind or (detector and not _are_equal(calibrated, detector))):
-        pair, at = calibrated, "CALIBRATED"
-    elif detector:
-        pair, at = detector, "DETECTOR"
-    elif calibrated:
-        pair, at = calibrated, "UNKNOWN"
-    elif scanned:
-        pair, at = scanned, "SCANNED"
-    else:
-        return None
-    return {"rows": pair[0] * block, "columns": pair[1] * block, "at": at}
-
-
-def _pair(header: pydicom.Dataset, keyword: str) -> tuple[float, float] | None:
-    """Return two numbers above 0; None where the header does not give them."""
-    try:
-        first, second = (float(number) for number in header.get(keyword) or ())
-    except (TypeError, ValueError):
-        return None
-    if not (0 < first < math.inf and 0 < second < math.inf):
-        return None
-    return first, second
-
-
-def _are_equal(first: tuple[float, float], second: tuple[float, float]) -> bool:
-    return all(math.isclose(a, b, rel_tol=1e-4) for a, b in zip(first, second, strict=True))
-
-
-def _aspect(header: pydicom.Dataset, spacing: dict[str, Any] | None) -> float:
-    """Return the height of a pixel by its width, by its spacing or else (0028,0034)."""
-    pair = _pair(header, "PixelAspectRatio")
-    aspect = pair[0] / pair[1] if pair else 1.0
-    if spacing:
-        aspect = spacing["rows"] / spacing["columns"]
-    return aspect if 0.2 <= aspect <= 5 else 1.0
-
-
-def _view(header: pydicom.Dataset) -> dict[str, str]:
-    orientation = header.get("PatientOrientation") or ""
-    if not isinstance(orientation, str):
-        orientation = "\\".join(str(part) for part in orientation)
-    laterality = header.get("ImageLaterality") or header.get("Laterality") or ""
-    fields = {
-        "position": header.get("ViewPosition") or "",
-        "laterality": laterality,
-        "orientation": orientation,
-        "body_part": header.get("BodyPartExamined") or "",
-    }
-    return {name: str(value).strip()[:16] for name, value in fields.items()}

@@ -31,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.dicom.comparison import Comparison, compare_objects
-from model.dicom.film_pixels import pack, read_film
+from model.dicom.film_format import pack
+from model.dicom.film_pixels import read_film
 from model.dicom.pixels import render
 from model.errors import DecoderUnavailable, DecodingLimit, HeaderLimit, NoPixels, PixelError
 
@@ -138,7 +139,7 @@ class ImageProcess:
             max_side: A film with a longer side is reduced.
 
         Returns:
-            The film as `model.dicom.film_pixels` packs it, compressed as `compress` does.
+            The film as `model.dicom.film_format` packs it, compressed as `compress` does.
 
         Raises:
             DecodingLimit, PixelError, DecoderUnavailable: As `read`.

@@ -33,6 +33,7 @@ from records.workflow import (
     tallies,
     withdrawals,
     worklist,
+    worklist_places,
 )
 from records.workflow.leases import Lease
 from records.workflow.requests import PreparedInput
@@ -174,7 +175,7 @@ def _numbers_and_lists(studies_there: int) -> list[Operation]:
 
     middle = read_middle()
     before = middle[0] - dt.timedelta(days=1)
-    deep = str(worklist.PageMark(before, Priority.ROUTINE, *middle))
+    deep = str(worklist_places.PageMark(before, Priority.ROUTINE, *middle))
     lists = [None, *VisibleState]
     return [
         _reading("counts by state", worklist.count_by_state),

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from records.database.session import unit_of_work
 from records.states import Priority
-from records.workflow import studies
+from records.workflow import registrations
 from records.workflow.arrivals import ReceivedInstance
 from records.workflow.drafts import NewDraft
 from records.workflow.patients import Patient
@@ -91,4 +91,4 @@ def new_film() -> ReceivedInstance:
 def register(film: ReceivedInstance) -> uuid.UUID:
     """Register a film; returns our id of its study."""
     with unit_of_work() as session:
-        return studies.register_instance(session, film).study_id
+        return registrations.register_instance(session, film).study_id

@@ -23,7 +23,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from model.dicom.film_pixels import FilmPixels, pack, read_film
+from model.dicom.film_format import FilmPixels, pack
+from model.dicom.film_pixels import read_film
 from model.dicom.image_process import compress
 from nightdraft.bench.fresh_database import fresh_database
 from nightdraft.bench.machine import machine_facts, summarise
@@ -34,7 +35,7 @@ from records.blobs import Blobs, data_set_sha256
 from records.database.session import unit_of_work
 from records.database.tables import Instance
 from records.settings import settings
-from records.workflow import studies
+from records.workflow import registrations, studies
 
 CHROMIUM = Path("/usr/bin/chromium")
 _GZIP = 16 + zlib.MAX_WBITS
@@ -155,7 +156,7 @@ def _file(path: Path) -> tuple[str, str]:
         size=path.stat().st_size,
     )
     with unit_of_work() as session:
-        study = studies.register_instance(session, received).study_id
+        study = registrations.register_instance(session, received).study_id
         instances: list[Instance] = list(studies.list_instances(session, study))
         return str(study), str(instances[0].id)
 

@@ -40,7 +40,7 @@ from records.operations.overview import MOVING, Pace, read_pace, read_parts
 from records.secret_files import set_variable
 from records.settings import settings
 from records.states import HoldReason, VisibleState
-from records.workflow import worklist
+from records.workflow import worklist_rows
 
 SIZE = 768  # pixels a side: a person sees enough, with a tenth of a real image's bytes
 QUIET_SECONDS = 2.0
@@ -326,17 +326,17 @@ def _read_records_of(station: StationProcess) -> None:
 
 def _watch(
     console: Console, station: StationProcess, uids: list[str]
-) -> list[worklist.WorklistRow]:
+) -> list[worklist_rows.WorklistRow]:
     """Show the studies until each has ended or waits for a person."""
     started = last_change = time.monotonic()
     counts: Counter[VisibleState] = Counter()
     last_counts: Counter[VisibleState] = Counter()
-    rows: list[worklist.WorklistRow] = []
+    rows: list[worklist_rows.WorklistRow] = []
     pace = Pace(0.0, None)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while station.alive:
             with suppress(NightdraftError), unit_of_work() as session:
-                rows = worklist.list_by_uids(session, uids)
+                rows = worklist_rows.list_by_uids(session, uids)
                 counts = Counter(row.state for row in rows)
                 pace = read_pace(session, counts, read_parts(session))
             now = time.monotonic()
@@ -361,7 +361,7 @@ def _watch(
     raise PartError(f"the station ended by itself: see {station.log_dir}")
 
 
-def hold_hints(rows: Sequence[worklist.WorklistRow]) -> list[str]:
+def hold_hints(rows: Sequence[worklist_rows.WorklistRow]) -> list[str]:
     """Return one line for each reason of an open hold: how a person can answer it."""
     reasons = {
         reason for row in rows if row.state is VisibleState.HELD for reason in row.hold_reasons
@@ -382,7 +382,7 @@ def _count_text(counts: Counter[VisibleState]) -> str:
     return ", ".join(f"{state.value} {counts[state]}" for state in VisibleState if counts[state])
 
 
-def _final_line(rows: Sequence[worklist.WorklistRow], rejected: int) -> str:
+def _final_line(rows: Sequence[worklist_rows.WorklistRow], rejected: int) -> str:
     counts = _count_text(Counter(row.state for row in rows)) or "none"
     refused = f", refused by the listener {rejected}" if rejected else ""
     return f"{len(rows) + rejected} studies: {counts}{refused}"

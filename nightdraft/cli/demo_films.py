@@ -24,7 +24,7 @@ from nightdraft.film_files import (
     printable_name,
 )
 from records.errors import NotFound
-from records.workflow.worklist import WorklistRow
+from records.workflow.worklist_rows import WorklistRow
 
 
 @dataclass(frozen=True, slots=True)

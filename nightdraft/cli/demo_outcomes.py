@@ -15,8 +15,8 @@ from model.manifest import Manifest
 from model.prompting.prompt import takes_prior
 from nightdraft.cli.status import STATE_COLOURS
 from nightdraft.demo_studies import WrittenStudy
-from records.workflow import drafts, worklist
-from records.workflow.worklist import WorklistRow
+from records.workflow import drafts, worklist_rows
+from records.workflow.worklist_rows import WorklistRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def read_outcomes(
     takes_prior_reports = takes_prior(manifest.template, "prior_report")
     rows = {
         row.study_instance_uid: row
-        for row in worklist.list_by_uids(session, [study.uid for study in written])
+        for row in worklist_rows.list_by_uids(session, [study.uid for study in written])
     }
     outcomes = []
     for study in written:

@@ -197,10 +197,10 @@ def _summary(uid: str) -> StudySummary:
     """The study as REST answers after a decision."""
     from api.study_schemas import StudySummary
     from records.database.session import unit_of_work
-    from records.workflow import studies, worklist
+    from records.workflow import studies, worklist_rows
 
     with unit_of_work() as session:
-        row = worklist.read_row(session, studies.get_by_uid(session, uid).id)
+        row = worklist_rows.read_row(session, studies.get_by_uid(session, uid).id)
         return StudySummary.from_row(row)
 
 

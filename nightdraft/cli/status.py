@@ -23,7 +23,7 @@ from records.operations.scrub import ScrubState
 from records.operations.tonight import Tonight
 from records.settings import settings
 from records.states import ENDED, WARNING, VisibleState
-from records.workflow import worklist
+from records.workflow import worklist_rows
 
 STATE_COLOURS = {
     VisibleState.DRAFTED: "green",
@@ -148,7 +148,9 @@ def render_counts(counts: Mapping[VisibleState, int], pace: Pace) -> RenderableT
     return Group(states, bar, line)
 
 
-def render_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) -> RenderableType:
+def render_drafts(
+    rows: Sequence[worklist_rows.WorklistRow], *, plain: bool = False
+) -> RenderableType:
     """Render drafts and other ends, each with its first line, under the warning.
 
     Args:

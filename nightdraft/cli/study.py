@@ -31,7 +31,7 @@ from records.states import (
     HoldReason,
 )
 from records.telemetry import trace_id
-from records.workflow import drafts, events, film_decisions, holds, studies, worklist
+from records.workflow import drafts, events, film_decisions, holds, studies, worklist, worklist_rows
 from records.workflow.film_decisions import patient_sent
 from records.workflow.patients import Patient
 
@@ -68,7 +68,7 @@ def render_study(session: Session, uid: str) -> RenderableType:
         NotFound: No study has that UID or id.
     """
     study = studies.get_by_uid(session, uid)
-    row = worklist.read_row(session, study.id)
+    row = worklist_rows.read_row(session, study.id)
     facts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in (
         ("study", row.study_instance_uid),
@@ -111,7 +111,7 @@ def render_study(session: Session, uid: str) -> RenderableType:
     if draft := next(current, None):
         # The stored text begins with the warning itself; it is shown apart, and in red.
         sections += [Text(), Text(WARNING, style="bold red")]
-        if caveat := worklist.draft_caveat(row, draft.revision):
+        if caveat := worklist_rows.draft_caveat(row, draft.revision):
             sections.append(Text(caveat, style="yellow"))
         given = read_prior(draft.prompt, "indication")
         sent = draft.indication if draft.indication_source != "none" else ""

@@ -19,7 +19,7 @@ from records.states import VisibleState
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from records.workflow.worklist import WorklistRow
+    from records.workflow.worklist_rows import WorklistRow
 
 
 @app.command("list")

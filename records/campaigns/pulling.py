@@ -1,4 +1,4 @@
-"""Walks of sources and fetches of images: claimed by an `intake` process, with their outcome.
+"""Fetches of the images of studies: claimed by an `intake` process, with their outcome.
 
 A claim is worth its time only: where the process dies, another one claims again. Every write names
 the time of its claim, so a claim that ran out changes nothing. An attempt is counted when it is
@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, text, update
+from sqlalchemy import ColumnElement, exists, func, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from records.campaigns import adding, counting, feeding
@@ -29,7 +29,6 @@ from records.states import (
     CampaignStudyState,
     EventKind,
     StudyState,
-    WalkState,
 )
 from records.workflow import events, requests, withdrawals
 
@@ -43,18 +42,6 @@ _CLAIMS = 7_310_445_131  # an advisory lock: claims go one after the other
 
 _LOOKED_AT = 100
 """Rows of a campaign that a claim looks at: those of studies that others fetch are passed by."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedWalk:
-    """A source that this process may walk until its claim runs out."""
-
-    campaign_id: uuid.UUID
-    kind: CampaignKind
-    pacs: str
-    source: Mapping[str, Any]
-    position: Mapping[str, Any] | None
-    claimed_at: dt.datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,105 +73,6 @@ class ClaimedPull:
     claimed_at: dt.datetime
     begun_at: dt.datetime
     studies_per_minute: float | None = None
-
-
-def claim_walk(
-    session: Session, kinds: Sequence[CampaignKind], pacs: str, seconds: float
-) -> ClaimedWalk | None:
-    """Claim the walk of a running campaign's source; None where none is to be walked.
-
-    A source is walked whether or not the campaign's window is open, so that a person sees what
-    there is; where the window matters for the questions to a PACS, the rate there limits them.
-
-    Args:
-        session: the caller's transaction.
-        kinds: of campaigns.
-        pacs: the name of the PACS; "" for none.
-        seconds: after so long the claim runs out. `save_walk` with each batch renews it.
-    """
-    campaign = session.scalar(
-        select(Campaign)
-        .where(
-            Campaign.state == CampaignState.RUNNING,
-            ~Campaign.is_denied,
-            Campaign.walk_state == WalkState.WALKING,
-            Campaign.kind.in_(kinds),
-            Campaign.pacs == pacs,
-            or_(
-                Campaign.walk_claimed_at.is_(None),
-                Campaign.walk_claimed_at < func.clock_timestamp() - interval(seconds),
-            ),
-        )
-        .order_by(Campaign.priority, Campaign.created_at, Campaign.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    if campaign is None:
-        return None
-    campaign.walk_claimed_at = session.scalar(select(func.clock_timestamp()))
-    session.flush()
-    assert campaign.walk_claimed_at is not None  # it was set just now
-    return ClaimedWalk(
-        campaign.id,
-        CampaignKind(campaign.kind),
-        campaign.pacs,
-        campaign.source,
-        campaign.walk_position,
-        campaign.walk_claimed_at,
-    )
-
-
-def save_walk(
-    session: Session,
-    walk: ClaimedWalk,
-    position: Mapping[str, Any] | None,
-    state: WalkState = WalkState.WALKING,
-    note: str | None = None,
-) -> ClaimedWalk:
-    """Keep how far a source was walked, in the transaction that added the rows.
-
-    Args:
-        session: the caller's transaction.
-        walk: the claim.
-        position: where the walk goes on.
-        state: WALKED or FAILED where it has ended.
-        note: why it failed, or what it may have left out; None leaves what is there.
-
-    Returns:
-        The claim, renewed.
-
-    Raises:
-        LostLease: somebody else walks it, or the campaign was paused or ended meanwhile; the
-            caller's transaction must not commit.
-    """
-    campaign = session.get(Campaign, walk.campaign_id, with_for_update=True, populate_existing=True)
-    if (
-        campaign is None
-        or campaign.state != CampaignState.RUNNING
-        or campaign.is_denied
-        or campaign.walk_claimed_at != walk.claimed_at
-    ):
-        raise LostLease("the campaign's source is walked by somebody else, or not any more")
-    campaign.walk_position = dict(position) if position is not None else None
-    campaign.walk_state = state
-    if note is not None:
-        campaign.walk_note = note
-    now = session.scalar(select(func.clock_timestamp()))
-    assert now is not None
-    campaign.walk_claimed_at = now if state is WalkState.WALKING else None
-    session.flush()
-    return ClaimedWalk(walk.campaign_id, walk.kind, walk.pacs, walk.source, position, now)
-
-
-def release_walk(session: Session, walk: ClaimedWalk) -> None:
-    """Give a walk back, so that it goes on soon: the source does not answer, or this part stops.
-
-    Raises:
-        LostLease: somebody else walks it, or the campaign was paused or ended meanwhile.
-    """
-    save_walk(session, walk, walk.position)
-    session.get_one(Campaign, walk.campaign_id).walk_claimed_at = None
-    session.flush()
 
 
 def claim(

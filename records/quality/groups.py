@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from records.settings import settings
 from records.states import AgeGroup, Device, Sex
+from records.worklist.ages import years_at
 
 PORTABLE_WORDS = ("PORTABLE", "MOBILE", "BEDSIDE", "BETTAUFNAHME", "MOBIL")
 """What a description or a header says of a film that was taken at the bedside."""
@@ -45,11 +46,10 @@ def find_device(views: Sequence[Any], *descriptions: str) -> Device:
 
 
 def find_age(birth_date: str, study_date: str) -> AgeGroup:
-    """The age group by (0010,0030) and (0008,0020), each YYYYMMDD."""
-    born, studied = _parse(birth_date), _parse(study_date)
-    if born is None or studied is None or born > studied:
+    """The age group by (0010,0030) and (0008,0020)."""
+    years = years_at(birth_date, study_date)
+    if years is None:
         return AgeGroup.UNKNOWN
-    years = studied.year - born.year - ((studied.month, studied.day) < (born.month, born.day))
     return next((group for limit, group in _AGES if years < limit), AgeGroup.UNKNOWN)
 
 
@@ -75,13 +75,3 @@ def _name_view(view: Any) -> str:
 
 def _by_lateral(name: str) -> tuple[bool, str]:
     return name == "lateral", name
-
-
-def _parse(date: str) -> dt.date | None:
-    digits = date.strip().replace(".", "").replace("-", "")
-    if not re.fullmatch(r"[0-9]{8}", digits):
-        return None
-    try:
-        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
-    except ValueError:
-        return None

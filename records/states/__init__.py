@@ -21,6 +21,7 @@ from records.states.arrival_states import (
     StudyState,
 )
 from records.states.bundle_states import (
+    READ_FIRST_SENTENCE,
     WITHHELD_SENTENCES,
     ProposalState,
     SiteMode,
@@ -116,6 +117,7 @@ __all__ = [
     "OPEN",
     "OWN_OUTPUT",
     "PEER_LABELS",
+    "READ_FIRST_SENTENCE",
     "REJECTION_SENTENCES",
     "REJECT_LABELS",
     "SECOND_LOOK_FINDINGS",

@@ -37,6 +37,9 @@ WITHHELD_SENTENCES: dict[Withheld, str] = {
 }
 """What a reader is told in place of a draft."""
 
+READ_FIRST_SENTENCE = "Read the films first: nothing of the draft is shown before that."
+"""What a person is told who reads the films before the draft."""
+
 
 class ProposalState(StrEnum):
     """What became of a proposed change of a site's mode or bundle."""

@@ -34,7 +34,7 @@ from records.database.discrepancy_tables import DraftComparison, DraftComparison
 from records.database.draft_tables import Draft
 from records.database.tables import Study
 from records.errors import NotAllowed, NotFound
-from records.states import WITHHELD_SENTENCES, Agreement, Purpose, Withheld
+from records.states import READ_FIRST_SENTENCE, WITHHELD_SENTENCES, Agreement, Purpose, Withheld
 from records.workflow.showing import find_withheld
 from records.workflow.site_scope import is_of_site, shows
 
@@ -92,7 +92,7 @@ class ListedComparison:
     """A comparison and its study.
 
     Attributes:
-        is_withheld: whether one of the drafts is shown to nobody, and so what they say.
+        is_withheld: whether one of the drafts is not shown, and so what they say.
     """
 
     comparison: DraftComparison
@@ -106,6 +106,7 @@ class ComparisonRecord:
 
     Attributes:
         withheld: those of the two that are shown to nobody, by their ids, each with why.
+        unread: those that who asks must not see yet, because he or she reads the films first.
     """
 
     comparison: DraftComparison
@@ -113,11 +114,23 @@ class ComparisonRecord:
     first: Draft
     second: Draft
     withheld: Mapping[uuid.UUID, Withheld]
+    unread: frozenset[uuid.UUID] = frozenset()
+
+    def is_shown(self, draft: Draft) -> bool:
+        """Whether who asks may see one of the two."""
+        return draft.id not in self.withheld and draft.id not in self.unread
+
+    @property
+    def shows_both(self) -> bool:
+        """Whether who asks may see both, and so what they say."""
+        return self.is_shown(self.first) and self.is_shown(self.second)
 
     def text_of(self, draft: Draft) -> str:
         """The text of one of the two, or why it is not shown."""
         withheld = self.withheld.get(draft.id)
-        return draft.text if withheld is None else WITHHELD_SENTENCES[withheld]
+        if withheld is not None:
+            return WITHHELD_SENTENCES[withheld]
+        return draft.text if self.is_shown(draft) else READ_FIRST_SENTENCE
 
 
 @dataclass(frozen=True, slots=True)

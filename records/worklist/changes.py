@@ -32,7 +32,7 @@ from records.states import (
 from records.workflow import events, requests
 from records.workflow.site_scope import shows
 from records.workflow.withdrawals import lock_study
-from records.workflow.worklist import read_row
+from records.workflow.worklist_rows import read_row
 
 MOST_STUDIES = 200
 """Studies that one change names, at most."""

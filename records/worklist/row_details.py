@@ -13,7 +13,7 @@ from records.database.draft_tables import Draft
 from records.database.review_tables import Review, WorkingText
 from records.database.tables import Series
 from records.states import Purpose, ReviewDecision, TextState
-from records.workflow.worklist import WorklistRow
+from records.workflow.worklist_rows import WorklistRow
 from records.worklist import locks
 from records.worklist.ages import age_at
 from records.worklist.locks import Lock

@@ -14,7 +14,7 @@ from intake.dicom.filing import ReceivedFile, file_instance
 from intake.dicom.incoming_file import DataSetDigest
 from records.blobs import Blobs
 from records.settings import settings
-from records.workflow.studies import Registration
+from records.workflow.registrations import Registration
 
 KEY_OBJECT = "1.2.840.10008.5.1.4.1.1.88.59"
 

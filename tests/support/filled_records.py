@@ -23,9 +23,9 @@ from records.database.tables import Instance, Study
 from records.operations import alarms, refusals
 from records.states import MessageOutcome, Origin, Priority, RejectionReason, Stage
 from records.workflow import withdrawals
+from records.workflow.arrivals import ReceivedInstance
 from records.workflow.patients import Patient
 from records.workflow.rejections import RejectionNote
-from records.workflow.studies import ReceivedInstance
 from tests.support import registered_studies
 from tests.support.campaigns import create, of_uids
 from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again, report, work

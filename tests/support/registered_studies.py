@@ -6,8 +6,9 @@ import uuid
 
 from records.database.session import unit_of_work
 from records.states import Priority, Stage
-from records.workflow import drafts, leases, requests, studies
-from records.workflow.studies import Patient, ReceivedInstance
+from records.workflow import drafts, leases, registrations, requests, studies
+from records.workflow.arrivals import ReceivedInstance
+from records.workflow.patients import Patient
 
 PATIENT = Patient("P-1", "", "PHANTOM^ONE", "19700101", "F")
 OTHER_PATIENT = Patient("P-2", "", "PHANTOM^TWO", "19600101", "M")
@@ -38,7 +39,7 @@ def new_instance(study="1.2.3", sop=None, content="an image", patient=PATIENT, *
 
 def register(*instances):
     with unit_of_work() as session:
-        return [studies.register_instance(session, instance) for instance in instances]
+        return [registrations.register_instance(session, instance) for instance in instances]
 
 
 def complete(*instances):

@@ -12,11 +12,12 @@ from records.blobs import Blobs, data_set_sha256
 from records.database.session import unit_of_work
 from records.operations import heartbeats, refusals
 from records.states import FailReason, HoldReason, Priority, Stage
-from records.workflow import attempts, drafts, holds, leases, requests, studies
+from records.workflow import attempts, drafts, holds, leases, registrations, requests, studies
+from records.workflow.arrivals import ReceivedInstance
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
+from records.workflow.patients import Patient
 from records.workflow.requests import PreparedInput
-from records.workflow.studies import Patient, ReceivedInstance
 from training.corpus.phantoms import HELD_OUT, Phantom, phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 
@@ -64,7 +65,9 @@ class StudySeeder:
                     priority=priority,
                 )
                 file.unlink()
-                registration = studies.register_instance(session, replace(received, **changed))
+                registration = registrations.register_instance(
+                    session, replace(received, **changed)
+                )
         return registration.study_id
 
     def complete(self, *numbers: int, **changed) -> list[uuid.UUID]:

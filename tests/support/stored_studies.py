@@ -15,8 +15,9 @@ from records.database.tables import Study
 from records.orders import effects
 from records.settings import settings
 from records.states import Priority, VisibleState
-from records.workflow import studies, worklist
-from records.workflow.studies import Patient, ReceivedInstance
+from records.workflow import registrations, studies, worklist_rows
+from records.workflow.arrivals import ReceivedInstance
+from records.workflow.patients import Patient
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 
@@ -62,7 +63,9 @@ def store_image(dataset: Dataset, *, damage: bool = False, **changed: object) ->
         "priority": Priority.ROUTINE,
     }
     with unit_of_work() as session:
-        return studies.register_instance(session, ReceivedInstance(**(values | changed))).study_id
+        return registrations.register_instance(
+            session, ReceivedInstance(**(values | changed))
+        ).study_id
 
 
 def store_studies(*seeds: int, **changed: object) -> list[uuid.UUID]:
@@ -101,4 +104,4 @@ def pass_lease_on(study_id: uuid.UUID) -> None:
 def visible_state(study_id: uuid.UUID) -> VisibleState:
     """What a person sees of the study."""
     with unit_of_work() as session:
-        return worklist.read_row(session, study_id).state
+        return worklist_rows.read_row(session, study_id).state

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from records.blobs import Blobs, data_set_sha256
 from records.database.session import unit_of_work
-from records.workflow import studies
+from records.workflow import registrations, studies
 from tests.support.dicom_images import EXPLICIT, write_image
 from tests.support.registered_studies import PATIENT, new_instance
 
@@ -58,7 +58,7 @@ def store_film(
     )
     file.unlink()
     with unit_of_work() as session:
-        study = studies.register_instance(session, received).study_id
+        study = registrations.register_instance(session, received).study_id
         (instance,) = (
             one.id
             for one in studies.list_instances(session, study)

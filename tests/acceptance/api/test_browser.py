@@ -11,7 +11,7 @@ from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.operations import alarms
 from records.states import WARNING, Priority
-from records.workflow.studies import Patient
+from records.workflow.patients import Patient
 from tests.support.seeded_studies import StudySeeder, seed_heartbeats
 
 

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from records.database.session import unit_of_work
 from records.states import HoldReason, Priority, Role, VisibleState
-from records.workflow import holds, worklist
+from records.workflow import holds, worklist_rows
 from records.worklist import locks, views
 from tests.support.accounts import PASSWORD, let_pass, make_account, run_sql
 from tests.support.paths import ROOT
@@ -221,7 +221,9 @@ def test_ticked_studies_are_changed_after_a_question(serve, seeder, page):
     page.click("button:has-text('Make no draft: 2')")
     expect(page.locator("h1")).to_have_text("Make no draft: 2 studies changed")
     with unit_of_work() as session:
-        states = {id_: worklist.read_row(session, id_).state for id_ in (waiting, other, drafted)}
+        states = {
+            id_: worklist_rows.read_row(session, id_).state for id_ in (waiting, other, drafted)
+        }
     assert states == {
         waiting: VisibleState.CANCELLED,
         other: VisibleState.CANCELLED,

@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from nightdraft.cli.main import app
+from records.states import READ_FIRST_SENTENCE, Role
+from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.discrepant_studies import CLEAR, NODULE, PNEUMOTHORAX, draft, draft_again
 from worker.draft_comparisons import compare_drafts
 
@@ -90,3 +92,31 @@ def test_where_nothing_is_compared_it_says_so(client):
 )
 def test_a_table_of_nobody_is_refused(database, options):
     assert run("table", *options)[0] == 1
+
+
+def test_who_reads_the_films_first_sees_neither_draft(client, again, setting):
+    make_account("roe", Role.LEAD)
+    client.post("/login", data={"login": "roe", "password": PASSWORD})
+    (entry, _) = client.get("/api/comparisons/drafts", params=PAIR).json()["comparisons"]
+    assert entry["observations"]
+    setting(read_first=True)
+    path = f"comparisons/drafts/{entry['id']}"
+    detail = client.get(f"/api/{path}").json()
+    assert detail["first_text"] == detail["second_text"] == READ_FIRST_SENTENCE
+    listed = client.get("/api/comparisons/drafts", params=PAIR).json()["comparisons"]
+    assert [one["observations"] for one in [detail, *listed]] == [{}, {}, {}]
+    page = client.get(f"/comparisons/{entry['id']}").text
+    assert page.count(READ_FIRST_SENTENCE) == 2
+    assert NODULE not in page
+    assert "says it" not in page
+    # Who has read the films sees the draft that was shown then, and still not the other.
+    run_sql(
+        "INSERT INTO readings (id, study_id, draft_id, account_id, arm, draft_shown_at)"
+        " SELECT gen_random_uuid(), :study, :draft, id, 'READ_FIRST', now() FROM accounts",
+        study=entry["study"],
+        draft=entry["first_draft"],
+    )
+    detail = client.get(f"/api/{path}").json()
+    assert NODULE in detail["first_text"]
+    assert detail["second_text"] == READ_FIRST_SENTENCE
+    assert detail["observations"] == {}

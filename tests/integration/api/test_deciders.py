@@ -93,12 +93,17 @@ def decisions(ids):
             {"reason": "wrong sides"},
             "SELECT stopped_by FROM bundle_stops",
         ),
+        "priority": (
+            "/api/worklist/changes",
+            {"studies": [str(ids["drafted"])], "action": "PRIORITY", "priority": "STAT"},
+            "SELECT detail FROM events WHERE kind = 'PRIORITY_CHOSEN'",
+        ),
     }
 
 
 KINDS = [
     *("decision", "many", "withdrawal", "reinstatement"),
-    *("settlement", "rejection", "campaign", "stop"),
+    *("settlement", "rejection", "campaign", "stop", "priority"),
 ]
 
 
@@ -221,6 +226,7 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
         "SignRequest",
         "SiteMoveRequest",
         "StopRequest",
+        "StudyChangeRequest",
         "TextRequest",
         "WithdrawalRequest",
     }

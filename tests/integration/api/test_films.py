@@ -15,7 +15,7 @@ from api.viewer import stored_films
 from api.viewer.films import MEDIA_TYPE
 from api.viewer.image_display import display_address
 from model.dicom import image_process
-from model.dicom.film_pixels import unpack
+from model.dicom.film_format import unpack
 from records.blobs import Blobs, data_set_sha256
 from records.database.session import unit_of_work
 from records.database.tables import Instance

@@ -180,6 +180,11 @@ def test_one_night_by_rest_and_on_its_page(client):
     assert "2026-11-24 19:00 CET to 2026-11-25 07:00 CET" in text
 
 
+@pytest.mark.parametrize("path", ["/api/nights/1764201600", "/nights/1764201600", "/nights/1e9"])
+def test_a_number_is_no_night(client, path):
+    assert client.get(path).status_code == 422
+
+
 def test_failures_are_retried_as_a_group_and_the_question_says_how_many(client):
     fail(*[FailReason.UNREADABLE] * 3, FailReason.MODEL_ERROR)
     assert client.get("/api/failures").json() == [

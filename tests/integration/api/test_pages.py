@@ -14,7 +14,7 @@ from records.settings import settings
 from records.states import WARNING, HoldReason
 from records.workflow import events, studies
 from records.workflow.events import TIMELINE_LINES
-from records.workflow.studies import Patient
+from records.workflow.patients import Patient
 from tests.support.seeded_studies import seed_heartbeats
 
 SCRIPT = "<script>alert('x')</script>"

@@ -15,8 +15,8 @@ from records.states import (
     VisibleState,
 )
 from records.workflow import drafts, events, holds, rejections, studies
+from records.workflow.patients import Patient
 from records.workflow.rejections import RejectionNote
-from records.workflow.studies import Patient
 from tests.support.seeded_studies import EXPECTED_PARTS, seed_heartbeats
 
 PROBLEM_JSON = "application/problem+json"

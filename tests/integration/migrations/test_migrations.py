@@ -16,7 +16,7 @@ from records.errors import DatabaseDown
 from records.operations import work_counts
 from records.states import VisibleState
 from records.workflow import attempts, tallies, worklist
-from records.workflow.studies import Patient
+from records.workflow.patients import Patient
 from tests.support.accounts import begin_second_factor, make_account, run_sql
 from tests.support.registered_studies import complete, draft_all, new_instance, register
 from tests.support.two_sites import make_north

@@ -16,7 +16,7 @@ from records.orders import effects
 from records.orders.receiving import receive_orders
 from records.patient_changes import correct_patient, merge_patients
 from records.states import MatchState, Origin, Stage
-from records.workflow import leases, studies
+from records.workflow import leases, registrations, studies
 from records.workflow.identifiers import PatientId
 from records.workflow.patients import Patient
 from tests.support.ordered_studies import new_order
@@ -69,7 +69,7 @@ def _file_film(chance: random.Random) -> None:
     number = chance.randrange(STUDIES)
     film = new_instance(f"1.{number}", accession_number=f"A{number}")
     with unit_of_work() as session:
-        studies.register_instance(session, film)
+        registrations.register_instance(session, film)
 
 
 def _sweep(chance: random.Random) -> None:

@@ -32,7 +32,7 @@ from records.workflow import holds
 from records.workflow.identifiers import PatientId
 from records.workflow.patient_aliases import list_ids, resolve_id
 from records.workflow.patients import Patient
-from records.workflow.studies import Outcome
+from records.workflow.registrations import Outcome
 from tests.support.ordered_studies import close, complete, draft, receive
 from tests.support.registered_studies import OTHER_PATIENT, PATIENT, new_instance, register
 

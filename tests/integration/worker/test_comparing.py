@@ -19,8 +19,8 @@ from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import PartError
 from records.states import DAMAGE_SENTENCES, Damage, EventKind, HoldReason, InstanceState
-from records.workflow import events, studies, worklist
-from records.workflow.studies import Outcome
+from records.workflow import events, studies, worklist_rows
+from records.workflow.registrations import Outcome
 from tests.support.dicom_senders import make_image
 from tests.support.filed_objects import file_dataset
 from tests.support.listener_state import kept_files, read_rows
@@ -76,7 +76,9 @@ def check_a_person_is_asked(why: str) -> None:
     """The hostile film waits for a person who is told why, and nothing of it is lost."""
     with unit_of_work() as session:
         study = studies.get_by_uid(session, HOSTILE)
-        assert worklist.read_row(session, study.id).hold_reasons == (HoldReason.CONFLICTING_BYTES,)
+        assert worklist_rows.read_row(session, study.id).hold_reasons == (
+            HoldReason.CONFLICTING_BYTES,
+        )
         (line,) = (
             event.detail
             for event in events.timeline(session, study.id)
@@ -90,7 +92,7 @@ def check_a_person_is_asked(why: str) -> None:
 def check_the_good_film_was_compared() -> None:
     with unit_of_work() as session:
         study = studies.get_by_uid(session, GOOD)
-        assert worklist.read_row(session, study.id).hold_reasons == ()
+        assert worklist_rows.read_row(session, study.id).hold_reasons == ()
     assert [row.state for row in read_rows() if row.study_id == study.id] == [InstanceState.KEPT]
 
 

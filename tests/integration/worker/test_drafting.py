@@ -29,7 +29,7 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import drafts, events, holds, leases, requests, worklist
+from records.workflow import drafts, events, holds, leases, requests, worklist_rows
 from tests.support.faulty_reporter import Reporter
 from tests.support.stored_studies import (
     close_studies,
@@ -194,7 +194,7 @@ def test_poison_in_a_batch_fails_alone_and_the_others_are_drafted(night):
     assert len(reporter.batches) == 2
     assert reporter.batches[1] == [poison]
     with unit_of_work() as session:
-        assert worklist.read_row(session, bad).reason == "MODEL_ERROR"
+        assert worklist_rows.read_row(session, bad).reason == "MODEL_ERROR"
 
 
 def test_a_study_that_breaks_its_batch_is_found_alone(night):
@@ -214,7 +214,7 @@ def test_a_study_that_breaks_its_batch_is_found_alone(night):
     )
     assert sorted(map(len, reporter.batches)) == [1, 1, 1, 3]
     with unit_of_work() as session:
-        assert "secret" not in worklist.read_row(session, bad).detail
+        assert "secret" not in worklist_rows.read_row(session, bad).detail
 
 
 def test_three_different_failing_in_a_row_stop_the_worker_with_all_forgiven():

@@ -21,7 +21,7 @@ from records.database.session import unit_of_work
 from records.database.tables import Study
 from records.settings import settings
 from records.states import Stage, VisibleState
-from records.workflow import drafts, worklist
+from records.workflow import drafts, worklist_rows
 from tests.support.stored_studies import close_studies, store_studies, visible_state
 from worker import drafting
 from worker.circuit_breaker import CircuitBreaker
@@ -115,7 +115,7 @@ def test_one_of_64_is_poison_and_63_are_drafted(
     assert states[BAD] is FAILED
     assert [each for n, each in enumerate(states) if n != BAD] == [DRAFTED] * (STUDIES - 1)
     with unit_of_work() as session:
-        failed = worklist.read_row(session, ids[BAD])
+        failed = worklist_rows.read_row(session, ids[BAD])
         assert (failed.reason, bool(failed.detail)) == ("MODEL_ERROR", True)
         texts = {
             drafts.list_by_study(session, study)[0].text for n, study in enumerate(ids) if n != BAD

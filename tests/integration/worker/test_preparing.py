@@ -29,9 +29,9 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import events, holds, rejections, studies, worklist
+from records.workflow import events, holds, rejections, studies, worklist_rows
+from records.workflow.patients import Patient
 from records.workflow.rejections import RejectionNote
-from records.workflow.studies import Patient
 from tests.support.dicom_images import change_coding, enlarge
 from tests.support.ordered_studies import receive
 from tests.support.stored_studies import (
@@ -143,7 +143,7 @@ def test_a_study_whose_films_are_all_rejected_is_skipped_with_that_reason():
     reject(study, frontal, lateral)
     assert prepare() == 0
     with unit_of_work() as session:
-        row = worklist.read_row(session, study)
+        row = worklist_rows.read_row(session, study)
     assert (row.state, row.reason) == (VisibleState.SKIPPED, "rejected")
     assert "rejected for quality reasons" in row.detail
 
@@ -154,7 +154,7 @@ def test_a_study_without_images_is_skipped_with_the_reason():
     )
     assert prepare() == 0
     with unit_of_work() as session:
-        row = worklist.read_row(session, study)
+        row = worklist_rows.read_row(session, study)
     assert (row.state, row.reason) == (VisibleState.SKIPPED, "no_films")
     assert "dose report" in row.detail
 
@@ -167,7 +167,7 @@ def test_what_the_model_is_not_for_is_skipped():
     study = store_image(hand)
     assert prepare() == 0
     with unit_of_work() as session:
-        assert worklist.read_row(session, study).reason == "not_chest"
+        assert worklist_rows.read_row(session, study).reason == "not_chest"
 
 
 def test_one_unreadable_image_of_two_is_left_out_with_the_reason():
@@ -185,7 +185,7 @@ def test_a_study_whose_images_are_all_unreadable_failed_for_good():
     good = store_studies(2)[0]
     assert prepare() == 1
     with unit_of_work() as session:
-        row = worklist.read_row(session, study)
+        row = worklist_rows.read_row(session, study)
     assert (row.state, row.reason) == (FAILED, "UNREADABLE")
     assert "pixels" in row.detail
     assert request_of(study).attempts == 1
@@ -317,7 +317,7 @@ def test_nothing_is_drafted_from_a_file_that_is_gone_or_changed(harm, word):
         change(path)
     assert prepare() == 0
     with unit_of_work() as session:
-        row = worklist.read_row(session, study)
+        row = worklist_rows.read_row(session, study)
         (instance,) = studies.list_instances(session, study)
         lines = [(event.kind, event.reason) for event in events.timeline(session, study)]
         assert alarms.open_alarms(session, "films")
@@ -392,7 +392,7 @@ def test_an_unexpected_error_costs_an_attempt_and_quotes_nothing(monkeypatch):
     monkeypatch.setattr(preparing, "build_case", odd)
     assert prepare() == 0
     with unit_of_work() as session:
-        row = worklist.read_row(session, study)
+        row = worklist_rows.read_row(session, study)
         details = " ".join(event.detail for event in events.timeline(session, study))
     assert (row.state, row.reason) == (FAILED, "UNEXPECTED")
     assert row.detail.startswith("ValueError at ")

@@ -25,7 +25,7 @@ from records.operations import refusals
 from records.settings import settings
 from records.states import CampaignKind, EventKind, FailReason, Priority, RequestState, Stage
 from records.workflow import events, requests, studies
-from records.workflow.studies import Outcome
+from records.workflow.registrations import Outcome
 from tests.support.campaigns import create, ends, tend_all
 from tests.support.dicom_senders import write_part10
 from tests.support.retention import files_of, has_files, instances_of, older, sign

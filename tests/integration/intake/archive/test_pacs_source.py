@@ -17,7 +17,7 @@ from intake.archive.pacs_source import FAILURES_IN_A_ROW
 from intake.archive.puller import Puller, SourceState
 from intake.archive.spans import SpanWalk
 from records.blobs import Blobs
-from records.campaigns import pulling
+from records.campaigns import pulling, walking
 from records.campaigns.campaigns import pause as pause_campaign
 from records.campaigns.pacs_query import PacsQuery
 from records.database.campaign_tables import Campaign, CampaignStudy
@@ -446,7 +446,7 @@ def test_a_walk_keeps_its_association_until_somebody_else_waits_for_the_place(ma
         source = make_source(describe(odd.port, associations=1))
         campaigns.create(CampaignKind.QUERY, pacs="archive", source=QUERY)
         with unit_of_work() as session:
-            walk = pulling.claim_walk(session, source.walked, "archive", 900.0)
+            walk = walking.claim_walk(session, source.walked, "archive", 900.0)
         with closing(source.walk(walk)) as batches:
             next(batches)
             next(batches)

@@ -12,8 +12,8 @@ from records import hold_decisions
 from records.database.session import unit_of_work
 from records.orders import effects
 from records.states import Decision, HoldReason, InstanceState, VisibleState
-from records.workflow import rejections, studies, worklist
-from records.workflow.studies import Outcome
+from records.workflow import rejections, studies, worklist_rows
+from records.workflow.registrations import Outcome
 from tests.support.dicom_senders import make_image
 from tests.support.filed_objects import file_dataset, file_sample, make_note
 from tests.support.listener_state import kept_files, read_rows, read_study
@@ -34,7 +34,7 @@ def states():
 
 def held_reasons(uid="1.2.3"):
     with unit_of_work() as session:
-        return worklist.read_row(session, studies.get_by_uid(session, uid).id).hold_reasons
+        return worklist_rows.read_row(session, studies.get_by_uid(session, uid).id).hold_reasons
 
 
 def test_the_sample_of_a_rejected_film(samples):
@@ -46,7 +46,7 @@ def test_the_sample_of_a_rejected_film(samples):
             InstanceState.REJECTED,
             InstanceState.SKIPPED,
         ]
-        assert worklist.read_row(session, study_id).state is VisibleState.RECEIVING
+        assert worklist_rows.read_row(session, study_id).state is VisibleState.RECEIVING
 
 
 def test_the_sample_of_another_encoding_is_a_repeat(samples, data_dir):
@@ -61,7 +61,7 @@ def test_the_sample_of_another_spelling_is_one_patient(samples):
     file_sample(folder / "1_pa.dcm")
     registration = file_sample(folder / "2_lat.dcm")
     with unit_of_work() as session:
-        row = worklist.read_row(session, registration.study_id)
+        row = worklist_rows.read_row(session, registration.study_id)
     assert (row.image_count, row.hold_reasons, row.patient_name) == (2, (), "PHANTOM^JANE")
 
 
@@ -71,7 +71,7 @@ def test_the_sample_of_a_moved_film_is_taken_by_a_decision(samples):
     right = file_sample(folder / "2_right.dcm").study_id
     with unit_of_work() as session:
         hold_decisions.decide(session, right, Decision.TAKE_NEW, "Dr. Roe")
-        rows = {study: worklist.read_row(session, study) for study in (wrong, right)}
+        rows = {study: worklist_rows.read_row(session, study) for study in (wrong, right)}
     assert (rows[wrong].image_count, rows[right].image_count) == (0, 1)
     assert rows[wrong].hold_reasons == rows[right].hold_reasons == ()
 
@@ -110,7 +110,7 @@ def test_a_corrected_name_on_the_same_film_is_an_update():
     registration = file_dataset(film)
     assert registration.outcome is Outcome.UPDATED
     with unit_of_work() as session:
-        row = worklist.read_row(session, registration.study_id)
+        row = worklist_rows.read_row(session, registration.study_id)
     assert (row.patient_name, row.hold_reasons) == ("PHANTOM^MARRIED", ())
 
 

@@ -11,7 +11,7 @@ from records.operations import scrub
 from records.settings import settings
 from records.states import Damage, EventKind, FailReason, InstanceState, RequestState, Stage
 from records.workflow import attempts, events, requests, studies
-from records.workflow.studies import Outcome
+from records.workflow.registrations import Outcome
 from tests.support.dicom_senders import make_image, send_images, write_part10
 from tests.support.listener_state import kept_files, read_rows, read_study
 from tests.support.registered_studies import claim

@@ -24,7 +24,7 @@ from records.operations import alarms
 from records.settings import settings
 from records.states import WARNING, HoldReason
 from records.workflow import holds, worklist
-from records.workflow.studies import Patient
+from records.workflow.patients import Patient
 from tests.support.registered_studies import complete, draft_all, new_instance, register
 
 ADA, BEA = Patient("P-1", "", "DOE^ADA"), Patient("P-2", "", "ROE^BEA")

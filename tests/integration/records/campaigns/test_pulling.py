@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import event, select, text, update
 
-from records.campaigns import adding, campaigns, counting, pulling, retrying
+from records.campaigns import adding, campaigns, counting, pulling, retrying, walking
 from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import engine, unit_of_work
@@ -61,7 +61,7 @@ def age_last_image(session):
 def add_and_save(campaign, walk):
     with unit_of_work() as session:
         adding.add_studies(session, campaign, of_uids("1.2"))
-        pulling.save_walk(session, walk, {"date": "20260103"})
+        walking.save_walk(session, walk, {"date": "20260103"})
 
 
 def test_a_study_that_was_fetched_need_not_be_quiet_and_has_the_campaign_s_priority():
@@ -380,21 +380,21 @@ def test_an_accession_number_of_a_study_that_another_campaign_fetches():
 def test_a_walk_is_claimed_by_one_and_goes_on_where_it_was():
     campaign = create(CampaignKind.QUERY, pacs="archive", source={"dates": "20260101-20260131"})
     with unit_of_work() as session:
-        walk = pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0)
-        assert pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0) is None
+        walk = walking.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0)
+        assert walking.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0) is None
     with unit_of_work() as session:
         adding.add_studies(session, campaign, of_uids("1.1"))
-        renewed = pulling.save_walk(session, walk, {"date": "20260102"})
+        renewed = walking.save_walk(session, walk, {"date": "20260102"})
     with pytest.raises(LostLease):
         add_and_save(campaign, walk)
     assert list(ends(campaign)) == ["1.1"]
     with unit_of_work() as session:
         session.execute(text("UPDATE campaigns SET walk_claimed_at = '2020-01-01'"))
     with unit_of_work() as session:
-        again = pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0)
+        again = walking.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0)
         assert again.position == {"date": "20260102"}
         assert renewed.position == again.position
-        pulling.save_walk(session, again, None, WalkState.WALKED, "all of it")
+        walking.save_walk(session, again, None, WalkState.WALKED, "all of it")
     assert (get(campaign).walk_state, get(campaign).walk_note) == ("WALKED", "all of it")
 
 
@@ -402,7 +402,7 @@ def test_a_paused_campaign_is_not_walked():
     campaign = create(CampaignKind.QUERY, pacs="archive")
     with unit_of_work() as session:
         campaigns.pause(session, campaign)
-        assert pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0) is None
+        assert walking.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0) is None
 
 
 def test_files_are_kept_with_their_study_and_its_size():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from records.campaigns import campaigns, progress, pulling, retrying, rows
+from records.campaigns import campaigns, progress, pulling, retrying, rows, walking
 from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
 from records.database.draft_tables import DraftRequest
@@ -271,7 +271,7 @@ def test_the_source_of_a_campaign_that_lost_its_right_is_not_walked(south, setti
 
     def claim_walk():
         with unit_of_work() as session:
-            return pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 900.0)
+            return walking.claim_walk(session, [CampaignKind.QUERY], "archive", 900.0)
 
     walk = claim_walk()
     file.write_text(table)
@@ -279,7 +279,7 @@ def test_the_source_of_a_campaign_that_lost_its_right_is_not_walked(south, setti
         assert campaigns.settle_rights(session, "archive") == 1
         assert not campaigns.need_source(session, "archive", now=True)
     with unit_of_work() as session, pytest.raises(LostLease):
-        pulling.save_walk(session, walk, None)
+        walking.save_walk(session, walk, None)
     run_sql("UPDATE campaigns SET walk_claimed_at = NULL")
     assert claim_walk() is None
     file.write_text(f'{table}sites = ["south"]\n')

@@ -10,7 +10,7 @@ from records.database.tables import Hold, Study
 from records.orders import effects, matching
 from records.orders.receiving import receive_order
 from records.states import Decision, MatchState
-from records.workflow import studies
+from records.workflow import registrations, studies
 from records.workflow.patients import Patient
 from tests.support.ordered_studies import close, complete, new_order, receive
 from tests.support.registered_studies import OTHER_PATIENT, new_instance, register
@@ -185,7 +185,7 @@ def test_a_study_that_is_being_filed_is_found_by_the_sweep(database):
     def file_film():
         try:
             with unit_of_work() as session:
-                studies.register_instance(session, new_instance())
+                registrations.register_instance(session, new_instance())
                 filed.set()
                 assert looked.wait(30)
         except BaseException as error:

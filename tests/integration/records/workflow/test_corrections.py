@@ -19,12 +19,13 @@ from records.workflow import (
     events,
     film_decisions,
     holds,
+    pixel_comparisons,
     rejections,
     studies,
-    worklist,
+    worklist_rows,
 )
 from records.workflow.patients import Patient, may_be_corrected, spelled_otherwise
-from records.workflow.studies import Outcome
+from records.workflow.registrations import Outcome
 from tests.support.registered_studies import (
     OTHER_PATIENT,
     claim,
@@ -52,7 +53,7 @@ def film(sop=FILM, study="1.2.3", **changed):
 
 def row_of(study_id):
     with unit_of_work() as session:
-        return worklist.read_row(session, study_id)
+        return worklist_rows.read_row(session, study_id)
 
 
 def states_of(study_id):
@@ -135,8 +136,8 @@ def test_pixels_in_two_encodings_are_compared_later():
         assert (first.outcome, second.outcome) == (Outcome.UNCOMPARED, Outcome.REPEATED)
         assert row_of(study_id).state is VisibleState.WAITING  # nobody is asked yet
         with unit_of_work() as session:
-            claimed = studies.claim_uncompared(session, 3)
-            superfluous = studies.settle_comparison(session, claimed.id, comparison)
+            claimed = pixel_comparisons.claim_uncompared(session, 3)
+            superfluous = pixel_comparisons.settle_comparison(session, claimed.id, comparison)
         assert (superfluous == other.blob) == (state is None)
         assert [s for _, s in states_of(study_id)][1:] == ([state] if state else [])
         held = row_of(study_id).hold_reasons
@@ -148,9 +149,9 @@ def test_a_comparison_that_never_ends_asks_a_person():
     register(again(Comparison.UNDECIDED))
     for _ in range(3):
         with unit_of_work() as session:
-            assert studies.claim_uncompared(session, 3) is not None
+            assert pixel_comparisons.claim_uncompared(session, 3) is not None
     with unit_of_work() as session:
-        assert studies.claim_uncompared(session, 3) is None
+        assert pixel_comparisons.claim_uncompared(session, 3) is None
     assert row_of(study_id).hold_reasons == (HoldReason.CONFLICTING_BYTES,)
 
 
@@ -378,8 +379,8 @@ def test_no_query_about_films_and_holds_walks_a_table():
         with unit_of_work() as session:
             holds.list_open(session)
             holds.list_open(session, HoldReason.CHEST_UNKNOWN)
-            studies.list_uncompared(session, 10)
-            studies.claim_uncompared(session, 3)
+            pixel_comparisons.list_uncompared(session, 10)
+            pixel_comparisons.claim_uncompared(session, 3)
             for study_id, reason in (
                 (held, HoldReason.CONFLICTING_BYTES),
                 (other, HoldReason.MOVED_AWAY),

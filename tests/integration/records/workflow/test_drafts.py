@@ -6,7 +6,7 @@ from sqlalchemy import text
 from records.database.session import unit_of_work
 from records.errors import NightdraftError
 from records.states import WARNING, Stage
-from records.workflow import drafts, leases, requests, worklist
+from records.workflow import drafts, leases, requests, worklist_rows
 from tests.support.registered_studies import (
     claim,
     complete,
@@ -35,9 +35,9 @@ def test_every_draft_begins_with_the_warning():
 
 def caveat(study_id):
     with unit_of_work() as session:
-        row = worklist.read_row(session, study_id)
+        row = worklist_rows.read_row(session, study_id)
         (draft,) = (draft for draft in of(study_id) if draft.id == row.draft_id)
-        return worklist.draft_caveat(row, draft.revision)
+        return worklist_rows.draft_caveat(row, draft.revision)
 
 
 @pytest.mark.parametrize(

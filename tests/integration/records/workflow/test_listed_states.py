@@ -24,7 +24,7 @@ from records.workflow import (
     tallies,
     worklist,
 )
-from records.workflow.studies import Patient
+from records.workflow.patients import Patient
 from tests.support.registered_studies import (
     claim,
     complete,

@@ -23,10 +23,10 @@ from records.workflow import (
     rejections,
     studies,
     withdrawals,
-    worklist,
+    worklist_rows,
 )
+from records.workflow.registrations import Outcome
 from records.workflow.rejections import RejectionNote
-from records.workflow.studies import Outcome
 from tests.support.registered_studies import (
     OTHER_PATIENT,
     PATIENT,
@@ -62,7 +62,7 @@ def new_note(*films, reason=SAFETY, study="1.2.3", sop="1.2.3.99", patient=PATIE
 
 def row_of(study_id):
     with unit_of_work() as session:
-        return worklist.read_row(session, study_id)
+        return worklist_rows.read_row(session, study_id)
 
 
 def states_of(study_id):

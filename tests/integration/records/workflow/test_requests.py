@@ -24,9 +24,10 @@ from records.workflow import (
     events,
     holds,
     leases,
+    registrations,
     requests,
     studies,
-    worklist,
+    worklist_rows,
 )
 from tests.support.registered_studies import (
     claim,
@@ -62,7 +63,7 @@ def take_back(max_attempts=3):
 
 def state(study_id):
     with unit_of_work() as session:
-        return worklist.read_row(session, study_id).state
+        return worklist_rows.read_row(session, study_id).state
 
 
 def test_claims_go_by_priority_then_arrival():
@@ -148,7 +149,7 @@ def test_a_study_that_kills_its_worker_alone_ends_failed():
     assert deaths == 4  # one attempt in a batch, then three alone
     assert state(study_id) is VisibleState.FAILED
     with unit_of_work() as session:
-        row = worklist.read_row(session, study_id)
+        row = worklist_rows.read_row(session, study_id)
     assert row.reason == FailReason.WORKER_DIED
 
 
@@ -253,7 +254,7 @@ def test_cancelling_withdraws_a_draft_that_is_there_and_late_images_do_not_bring
     draft_all()
     hold_and_cancel(study_id)
     with unit_of_work() as session:
-        row = worklist.read_row(session, study_id)
+        row = worklist_rows.read_row(session, study_id)
         (draft,) = drafts.list_by_study(session, study_id)
     assert (row.state, row.draft_id) == (VisibleState.CANCELLED, None)
     assert draft.superseded_at is not None
@@ -282,7 +283,7 @@ def test_deciding_while_an_image_is_filed_does_not_lock_both_out():
             return session.scalar(question)
 
     with unit_of_work() as session:
-        studies.register_instance(
+        registrations.register_instance(
             session, new_instance(content="a late image")
         )  # has the study now
         person = threading.Thread(target=decide)
@@ -305,7 +306,7 @@ def test_a_person_who_thinks_again_gets_a_draft():
     assert state(study_id) is VisibleState.WAITING
     assert draft_all() == [draft_id]  # of the same inputs, so it is the same draft
     with unit_of_work() as session:
-        assert worklist.read_row(session, study_id).draft_id == draft_id
+        assert worklist_rows.read_row(session, study_id).draft_id == draft_id
 
 
 def test_a_hold_during_work_stops_the_next_claim_not_this_one():

@@ -7,7 +7,7 @@ from api.rendering import person_name
 from records.database.session import unit_of_work
 from records.states import VisibleState
 from records.workflow import search, worklist
-from records.workflow.studies import Patient
+from records.workflow.patients import Patient
 from tests.support.registered_studies import complete, new_instance, register
 
 STUDIES = {  # Study Instance UID: patient id, name, accession number

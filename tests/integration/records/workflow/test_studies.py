@@ -9,8 +9,9 @@ from sqlalchemy import text
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotAllowed, NotFound
 from records.states import EventKind, HoldReason, InstanceState, Priority, VisibleState
-from records.workflow import events, holds, studies, worklist
-from records.workflow.studies import Outcome, Patient, same_patient
+from records.workflow import events, holds, registrations, studies, worklist_rows
+from records.workflow.patients import Patient, same_patient
+from records.workflow.registrations import Outcome
 from tests.support.registered_studies import (
     OTHER_PATIENT,
     PATIENT,
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 def row_of(study_id):
     with unit_of_work() as session:
-        return worklist.read_row(session, study_id)
+        return worklist_rows.read_row(session, study_id)
 
 
 def test_the_same_bytes_again_change_nothing():
@@ -167,7 +168,7 @@ def test_one_more_film_writes_no_new_entry_into_the_indexes_of_studies():
     register(new_instance())
     with unit_of_work() as session:
         written = VersionsWritten(session, "studies")
-        studies.register_instance(session, new_instance())
+        registrations.register_instance(session, new_instance())
         assert written.read() == (1, 1)
 
 

@@ -11,7 +11,7 @@ from records.errors import NotAllowed
 from records.operations import alarms, heartbeats, refusals
 from records.states import Priority, Stage, VisibleState
 from records.workflow import worklist
-from records.workflow.studies import Patient
+from records.workflow.patients import Patient
 from tests.support.registered_studies import (
     claim,
     complete,

@@ -7,7 +7,7 @@ import pytest
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.states import HoldReason, Priority, VisibleState
-from records.workflow import worklist
+from records.workflow import worklist, worklist_places
 from records.workflow.patients import Patient
 from records.workflow.worklist_filters import AgeGroup, ListOrder, ReviewStage, WorklistFilter
 from records.worklist import row_details
@@ -174,8 +174,8 @@ def test_priors_and_texts_in_work_are_found(seeder):
 
 
 def test_a_page_looks_at_so_many_studies_and_says_where_it_ended(seeder, monkeypatch):
-    monkeypatch.setattr(worklist, "LOOKED_AT", 4)
-    monkeypatch.setattr(worklist, "_LOOKED_AT_ONCE", 2)
+    monkeypatch.setattr(worklist_places, "LOOKED_AT", 4)
+    monkeypatch.setattr(worklist_places, "_LOOKED_AT_ONCE", 2)
     ids = [seeder.receive(n) for n in range(1, 8)]
     run_sql("UPDATE studies SET study_description = 'WANTED' WHERE id = :id", id=ids[0])
     run_sql("UPDATE studies SET study_description = '' WHERE id <> :id", id=ids[0])

@@ -9,7 +9,7 @@ from records.database.tables import Study
 from records.errors import NotAllowed
 from records.orders import effects
 from records.states import EventKind, HoldReason, Priority, VisibleState
-from records.workflow import events, holds, worklist
+from records.workflow import events, holds, worklist_rows
 from records.workflow.patients import Patient
 from records.workflow.site_scope import limited_to
 from records.worklist import changes
@@ -35,7 +35,7 @@ def run(action, *ids, **options):
 
 def state_of(study):
     with unit_of_work() as session:
-        return worklist.read_row(session, study).state
+        return worklist_rows.read_row(session, study).state
 
 
 def details(study, kind):
@@ -78,7 +78,7 @@ def test_what_waits_is_cancelled_and_what_has_a_draft_is_not(seeder):
 def priorities(study):
     with unit_of_work() as session:
         row = session.get_one(Study, study)
-        entry = worklist.read_row(session, study).priority
+        entry = worklist_rows.read_row(session, study).priority
         return entry, row.chosen_priority
 
 

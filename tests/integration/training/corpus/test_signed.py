@@ -18,7 +18,7 @@ from records.errors import CorpusError
 from records.reviews import consents, signing
 from records.states import HoldReason, ReportStatus, Stage
 from records.workflow import drafts, holds, leases, requests
-from records.workflow.studies import Patient
+from records.workflow.patients import Patient
 from tests.support.outside_reports import receive
 from tests.support.registered_studies import claim, complete, new_draft, new_instance
 from training.corpus import signed

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from intake.dicom import admission
-from intake.dicom.admission import Admission, KnownCallers, MalformedRequest, check_request
+from intake.dicom import admission, association_request
+from intake.dicom.admission import Admission
+from intake.dicom.association_request import MalformedRequest, check_request
+from intake.dicom.known_callers import KnownCallers
 from intake.dicom.limits import RefusalReason
 from tests.support.dicom_senders import associate_request, wait_until_closed
 from tests.support.waiting import eventually
@@ -110,7 +112,7 @@ def test_a_context_with_a_number_that_the_standard_forbids_is_refused(number, do
 
 def test_a_associate_request_too_many_items_is_refused_before_it_is_decoded(monkeypatch):
     decoded = []
-    monkeypatch.setattr(admission.A_ASSOCIATE_RQ, "decode", lambda *_: decoded.append(1))
+    monkeypatch.setattr(association_request.A_ASSOCIATE_RQ, "decode", lambda *_: decoded.append(1))
     request = associate_request() + bytes([0x50, 0, 0x9C, 0x40]) + bytes(4) * 10_000
     with pytest.raises(MalformedRequest):
         check_request(request)

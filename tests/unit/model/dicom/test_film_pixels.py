@@ -10,7 +10,9 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut
 
-from model.dicom.film_pixels import COLOUR, MAX_NAME, pack, read_film, unpack
+from model.dicom.film_format import pack, unpack
+from model.dicom.film_pixels import COLOUR, read_film
+from model.dicom.film_windows import MAX_NAME
 from model.dicom.image_process import ImageProcess, compress
 from model.dicom.pixels import NO_PADDING, NO_VOI, OTHER_VOI, render
 from model.errors import HeaderLimit, NoPixels, PixelError

@@ -13,7 +13,7 @@ from records.states import AgeGroup, Device, Sex
     [
         ("20080102", "20260101", AgeGroup.UNDER_18),
         ("20080101", "20260101", AgeGroup.FROM_18),
-        ("1946.01.01", "20260101", AgeGroup.FROM_80),
+        ("19460101", "20260101", AgeGroup.FROM_80),
         ("19460102", "20260101", AgeGroup.FROM_60),
         ("", "20260101", AgeGroup.UNKNOWN),
         ("19701340", "20260101", AgeGroup.UNKNOWN),
