@@ -267,11 +267,11 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/mode-proposals/{proposal_id}/consent"): _MODELS,
     ("POST", "/api/mode-proposals/{proposal_id}/refuse"): _MODELS,
     # What readers made of drafts, in numbers: one's own, or the sum of a lead's sites.
-    ("GET", "/quality"): Row(Permission.READ_STUDIES),
-    ("GET", "/api/quality"): Row(Permission.READ_STUDIES),
-    ("GET", "/api/quality.csv"): Row(Permission.READ_STUDIES),
-    ("GET", "/api/quality/by/{dimension}"): Row(Permission.READ_STUDIES),
-    ("GET", "/api/quality/drift"): Row(Permission.READ_STUDIES),
+    ("GET", "/quality"): _STUDIES,
+    ("GET", "/api/quality"): _STUDIES,
+    ("GET", "/api/quality.csv"): _STUDIES,
+    ("GET", "/api/quality/by/{dimension}"): _STUDIES,
+    ("GET", "/api/quality/drift"): _STUDIES,
     # Parts, nights and numbers, without patients.
     ("GET", "/tonight"): _OPERATIONS,
     ("GET", "/tonight/live"): _OPERATIONS_POLLED,
