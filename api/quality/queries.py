@@ -40,10 +40,9 @@ class Whose(StrEnum):
     OWN = "own"
 
 
-Month = Annotated[
-    str | None, NONE_IF_EMPTY, Field(pattern=r"^2[0-9]{3}-(0[1-9]|1[0-2])$", max_length=7)
-]
-_Text = Annotated[str | None, NONE_IF_EMPTY, Field(max_length=100)]
+_MonthText = Annotated[str, Field(pattern=r"^2[0-9]{3}-(0[1-9]|1[0-2])$", max_length=7)]
+Month = Annotated[_MonthText | None, NONE_IF_EMPTY]
+_Text = Annotated[Annotated[str, Field(max_length=100)] | None, NONE_IF_EMPTY]
 
 
 class QualityQuery(BaseModel):

@@ -52,7 +52,7 @@ def read_breakdown(dimension: Dimension, query: Annotated[QualityQuery, Query()]
         codes = {site.id: site.code for site in list_sites(session)}
         found = figures.read_breakdown(session, choice, dimension)
         return Breakdown(
-            by=dimension,
+            dimension=dimension,
             rows=[
                 BreakdownRow(
                     value=name_value(value, dimension, codes), acceptance=Acceptance.of(of)

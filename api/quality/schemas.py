@@ -12,6 +12,7 @@ from api.quality.queries import Whose
 from api.schemas import Decider
 from records.database.site_tables import Site
 from records.quality import drift, figures, intervals
+from records.quality.counts import Dimension
 from records.quality.figures import SMALL
 from records.states import PeerScore, ReadingArm
 
@@ -201,7 +202,7 @@ class Breakdown(BaseModel):
     """What became of drafts by one dimension; a month is YYYY-MM, a model its digest."""
 
     note: str = NOTE
-    by: str
+    dimension: Dimension
     rows: list[BreakdownRow]
 
 

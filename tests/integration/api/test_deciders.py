@@ -221,6 +221,7 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
         "DiscardRequest",
         "ReinstatementRequest",
         "RejectRequest",
+        "ScoreRequest",
         "SendRequest",
         "SettlementRequest",
         "SignRequest",

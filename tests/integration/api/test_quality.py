@@ -134,6 +134,14 @@ def test_figures_are_narrowed_and_broken_down(people, decided):
         assert client.get(f"/quality?by={by}").status_code == 200
 
 
+def test_fields_of_the_form_that_are_left_empty_choose_nothing(people, decided):
+    empty = "since=&until=&model=&site=&view=&device=&age=&sex=&arm="
+    _, client = people["lea"]
+    assert client.get(f"/quality?whose=&by=month&{empty}").status_code == 200
+    found = client.get(f"/api/quality?whose=&{empty}")
+    assert found.json()["acceptance"]["decided"] == 4
+
+
 def test_the_page_says_the_figures_their_intervals_and_what_others_published(people, decided):
     page = " ".join(people["lea"][1].get("/quality").text.split())
     assert "2 of 4" in page
