@@ -95,6 +95,7 @@ WITH_PARAMETERS = [
     "POST /api/mode-proposals/{proposal_id}/refuse",
 ]
 WITHOUT_PARAMETERS = [
+    "GET /api/quality/drift",
     "GET /api/worklist/views",
     "GET /api/counts",
     "GET /api/parts",
