@@ -138,6 +138,11 @@ class AccessControl:
                 status = 405
         return status
 
+    def _methods(self, scope: Scope) -> list[str]:
+        """What the address takes; an answer of 405 must say it (RFC 9110, section 15.5.6)."""
+        found = [route for route in self.routes if route.matches(scope)[0] is Match.PARTIAL]
+        return sorted({method for route in found for method in getattr(route, "methods", ())})
+
     def _is_near(self, request: Request) -> bool:
         try:
             address = ipaddress.ip_address(address_of(request))
@@ -185,7 +190,10 @@ class AccessControl:
     async def _refusal_of(
         self, request: Request, row: Row | int, visitor: Visitor
     ) -> Response | None:
-        if row in (404, 405):
+        if row == 405:
+            headers = {"Allow": ", ".join(self._methods(request.scope))}
+            return http_error_response(request, HTTPException(row, headers=headers))
+        if row == 404:
             return http_error_response(request, HTTPException(row))
         if not isinstance(row, Row) or not allows(row, visitor):
             if _is_front_door(request) and visitor.session is not None:

@@ -44,6 +44,7 @@ from api import (
     oidc_pages,
     order_pages,
     orders,
+    own_session,
     pages,
     program_logins,
     reference,
@@ -54,10 +55,11 @@ from api import (
     trail,
     trail_pages,
 )
-from api.access.freshness import PasswordNeeded, ask_for_password
 from api.access_control import AccessControl
 from api.connections import GuardedProtocol
+from api.description import complete
 from api.fhir import routes as fhir_routes
+from api.idempotency import MOST_AT_ONCE, IdempotencyKeys
 from api.looks import LookRecorder
 from api.oidc.config import read_config
 from api.oidc.provider import Provider
@@ -70,9 +72,9 @@ from api.request_guard import RequestGuard
 from api.request_log import RequestLog
 from api.reviews import pages as review_pages
 from api.reviews import routes as review_routes
-from api.schemas import Problem
 from api.trusted_proxies import TrustedProxies
 from api.viewer import films, pictures
+from api.viewer import routes as film_routes
 from api.worklist import pages as worklist_pages
 from api.worklist import routes as worklist_routes
 from records.accounts import accounts, local_logins, provider_accounts
@@ -86,9 +88,9 @@ from records.telemetry import logger
 from records.tls.servers import pages_files
 from records.tls.watched import ReloadedContext, WatchedContext
 
-_THREADS = 18
-"""Requests that are answered at the same time; with the probes and the look-ups of who asks, fewer
-than the database's connections."""
+_THREADS = 18 - MOST_AT_ONCE
+"""Requests that are answered at the same time; with the calls that have a key and so a connection
+of their own, the probes, and the look-ups of who asks, fewer than the database's connections."""
 
 _PROBE_THREADS = 3
 """Calls of /readyz and /metrics that are answered at the same time, beside all other requests."""
@@ -110,11 +112,13 @@ ROUTERS = tuple(
         trail,
         emergencies,
         program_logins,
+        own_session,
         fhir_routes,
         health,
         worklist_routes,
         worklist_pages,
         review_routes,
+        film_routes,
         review_pages,
         pictures,
         films,
@@ -142,14 +146,11 @@ class _Application(FastAPI):
     """FastAPI, whose OpenAPI document is made at the first request for it: it takes a second."""
 
     def openapi(self) -> dict[str, Any]:
-        """The document with Problem, and without FastAPI's own form of an invalid request."""
+        """The document with what FastAPI does not know of it."""
         is_made = self.openapi_schema is not None
         document = super().openapi()
         if not is_made:
-            components = document["components"]["schemas"]
-            components["Problem"] = Problem.model_json_schema()
-            for unused in ("HTTPValidationError", "ValidationError"):
-                components.pop(unused, None)
+            complete(document)
         return document
 
 
@@ -181,7 +182,9 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.provider = Provider(oidc) if oidc else None
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
-    app.add_middleware(LookRecorder)  # the innermost: who asks is known by then
+    # The innermost: who asks is known, and what a kept answer shows is a look, too.
+    app.add_middleware(IdempotencyKeys)
+    app.add_middleware(LookRecorder)  # who asks is known by then
     app.add_middleware(
         AccessControl,
         routes=[route for router in ROUTERS for route in router.routes],
@@ -198,7 +201,6 @@ def make_app(settings: Settings) -> FastAPI:
         # The outermost: all others see who called.
         app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
     add_problem_handlers(app)
-    app.add_exception_handler(PasswordNeeded, ask_for_password)
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=PACKAGE_DIR / "static"), name="static")

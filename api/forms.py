@@ -7,14 +7,33 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 from api.access.cookies import FORM_FIELD
 
 MAX_FIELDS = 151
 """Fields of a posted form. The longest that is needed is a decision on all holds of a page."""
 
-NONE_IF_EMPTY = BeforeValidator(lambda value: value or None)
+
+class _NoneIfEmpty:
+    """Takes an empty text for none, and says so in the schema."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return no_info_before_validator_function(lambda value: value or None, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        described = handler(schema)
+        if "anyOf" in described:
+            described["anyOf"].append({"type": "string", "maxLength": 0})
+        return described
+
+
+NONE_IF_EMPTY = _NoneIfEmpty()
 """For a query parameter: a field of a form that was left empty is none."""
 
 

@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from api.access.freshness import PasswordNeeded, ask_for_password
 from api.outcomes import is_fhir, outcome_response
 from api.rendering import render
 from api.safety_headers import SAFETY_HEADERS
@@ -37,6 +38,9 @@ from records.telemetry import logger
 
 SYSTEM_PATHS = ("/api/", "/auth/token", "/.well-known/", "/healthz", "/readyz", "/metrics")
 """Paths that systems call: they get problem+json, everyone else a page."""
+
+RETRY_SECONDS = "5"
+"""After how long a system may ask again that met a missing part."""
 
 STATUS_BY_ERROR: dict[type[Exception], int] = {
     NotFound: 404,
@@ -59,7 +63,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
         },
     }
-    for status in (400, 401, 403, 404, 409, 411, 412, 413, 421, 422, 428, 429, 503)
+    for status in (400, 401, 403, 404, 409, 410, 411, 412, 413, 421, 422, 428, 429, 503)
 }
 """What FastAPI writes into the OpenAPI document for each of our statuses."""
 
@@ -99,7 +103,10 @@ def problem_response(
             "request_id": request_id,
             **extensions,
         }
-        return JSONResponse(body, status, media_type="application/problem+json")
+        response = JSONResponse(body, status, media_type="application/problem+json")
+        if status == 503:
+            response.headers["retry-after"] = RETRY_SECONDS
+        return response
     page = render(
         "problem.html",
         title=title,
@@ -122,6 +129,7 @@ def add_problem_handlers(app: FastAPI) -> None:
     """Give the application an answer to every error: ours, FastAPI's, and unexpected ones."""
     for error_class in (NightdraftError, ModelError):
         app.add_exception_handler(error_class, _handle_known_error)
+    app.add_exception_handler(PasswordNeeded, _handle_password_needed)
     app.add_exception_handler(RequestValidationError, _handle_invalid_request)
     app.add_exception_handler(HTTPException, _handle_http_error)
     app.add_exception_handler(Exception, _handle_unexpected_error)
@@ -129,6 +137,17 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 async def _handle_known_error(request: Request, error: Exception) -> Response:
     return known_error_response(request, error)
+
+
+async def _handle_password_needed(request: Request, error: Exception) -> Response:
+    if not request.url.path.startswith(SYSTEM_PATHS):
+        return await ask_for_password(request, error)
+    return problem_response(
+        request,
+        403,
+        "This needs password and code again, so nothing was changed",
+        "Open /again in the browser, give both, and send the call again.",
+    )
 
 
 def known_error_response(request: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from records import received_messages
 from records.database.session import unit_of_work
 from records.errors import BrokerDown, safe_text
-from records.operations import alarms, heartbeats, night_summaries, work_counts
+from records.operations import alarms, heartbeats, kept_answers, night_summaries, work_counts
 from records.orders import effects, queries
 from records.quality import counts, outcomes
 from records.reports import discrepancies, finals
@@ -95,6 +95,7 @@ def sweep() -> SweepResult:
         counts.fold(session)
         received_messages.remove_old(session, settings().message_days)
         locks.forget_ended(session)
+        kept_answers.remove_old(session, settings().idempotency_hours)
     with unit_of_work() as session:
         quality_alarm.settle_if_due(session)
     _sum_up_nights()

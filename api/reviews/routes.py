@@ -13,7 +13,6 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.orm import Session
 
-from api.access.freshness import PasswordNeeded
 from api.problems import PROBLEM_RESPONSES, problem_response, problem_responses
 from api.readers import account_id, reader_of, require_recent_login, require_shown
 from api.reviews.schemas import (
@@ -21,6 +20,7 @@ from api.reviews.schemas import (
     Check,
     CheckList,
     CountersignRequest,
+    Differences,
     DiscardRequest,
     RejectRequest,
     Review,
@@ -29,6 +29,7 @@ from api.reviews.schemas import (
     SignRequest,
     TextRequest,
     WorkingText,
+    list_words,
 )
 from api.reviews.text_checks import check_text
 from api.schemas import StudyUid
@@ -83,6 +84,20 @@ def read_checks(uid: StudyUid) -> CheckList:
         text = working_texts.read(session, draft)
         checks = check_text(session, draft, text.findings, text.impression)
     return CheckList(version=text.version, checks=[Check.model_validate(check) for check in checks])
+
+
+@router.get("/working-text/differences", responses=problem_responses(404, 409))
+def read_differences(uid: StudyUid) -> Differences:
+    """The words of the draft and of the text in work, in one sequence."""
+    with unit_of_work() as session:
+        draft = current_draft(session, uid)
+        require_shown(session, draft)
+        text = working_texts.read(session, draft)
+    return Differences(
+        version=text.version,
+        findings=list_words(draft.findings, text.findings),
+        impression=list_words(draft.impression, text.impression),
+    )
 
 
 @router.put("/working-text", responses=_CHANGES, response_model=WorkingText)
@@ -160,13 +175,6 @@ def sign_report(request: Request, uid: StudyUid, body: SignRequest) -> Response:
             return _answer(Review.from_row(session.get_one(ReviewRow, review_id)))
     except StaleText as error:
         return _stale(request, 409, error)
-    except PasswordNeeded:
-        return problem_response(
-            request,
-            403,
-            "A signature needs password and code again",
-            "Open /again in the browser, give both, and sign again.",
-        )
 
 
 @router.post("/reviews/reject", responses=_WRITTEN)
@@ -184,6 +192,7 @@ def add_addendum(uid: StudyUid, review_id: uuid.UUID, body: AddendumRequest) -> 
     """Add something to a signed report, which stays as it was signed."""
     with unit_of_work() as session:
         report = report_of(session, uid, review_id)
+        require_recent_login(session, f"/studies/{report.study_id}")
         added = signing.add_addendum(session, report.id, body.text, reader_of(body.by))
         return Review.from_row(session.get_one(ReviewRow, added))
 
@@ -193,6 +202,7 @@ def countersign_report(uid: StudyUid, review_id: uuid.UUID, body: CountersignReq
     """Sign a report that somebody else has signed, too."""
     with unit_of_work() as session:
         report = report_of(session, uid, review_id)
+        require_recent_login(session, f"/studies/{report.study_id}")
         signed = signing.countersign(session, report.id, reader_of(body.by))
         return Review.from_row(session.get_one(ReviewRow, signed))
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas import MANY_LINES, Decider
+from api.word_differences import compare_words
 from model.consistency import FlagKind
 from model.dicom.characters import remove_controls
 from records.database import review_tables
@@ -26,6 +27,13 @@ Version = Annotated[int, Field(ge=0, le=2_000_000_000)]
 
 _DRAFT = "0199c2f0-5a1e-7c1b-9a51-2f6f0f3f7a10"
 _SHA256 = "3f0a377ba0a4a460ecb616f6507ce0d8cfa3e704025d4fda3ed0c5ca05468728"
+
+
+_WORDS_OF: dict[str, Literal["both", "draft", "text"]] = {
+    "both": "both",
+    "first": "draft",
+    "second": "text",
+}
 
 
 class WorkingText(BaseModel):
@@ -85,6 +93,31 @@ class CheckList(BaseModel):
 
     version: int
     checks: list[Check]
+
+
+class SomeWords(BaseModel):
+    """Words in a row. of: which text has them."""
+
+    of: Literal["both", "draft", "text"]
+    words: str
+
+
+class Differences(BaseModel):
+    """How the text in work differs from the draft, by section. version: of the text.
+
+    Capitals, spaces and line ends do not count as differences.
+    """
+
+    version: int
+    findings: list[SomeWords]
+    impression: list[SomeWords]
+
+
+def list_words(draft: str, text: str) -> list[SomeWords]:
+    """The words of a draft's section and of the text that was made of it, in one sequence."""
+    return [
+        SomeWords(of=_WORDS_OF[part.kind], words=part.words) for part in compare_words(draft, text)
+    ]
 
 
 class TextRequest(BaseModel):

@@ -1,7 +1,7 @@
 """What became of each draft, the kept numbers of it, and the scores of second readers.
 
 Revision ID: 0051
-Revises: 0050
+Revises: 0053
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 import migrations
 
 revision = "0051"
-down_revision = "0050"
+down_revision = "0053"
 branch_labels = None
 depends_on = None
 

@@ -138,6 +138,12 @@ def forget_looks() -> None:
         looks.clear()
 
 
+def read_noted() -> Looks:
+    """A copy of what was noted and is not recorded yet."""
+    looks = _looks.get() or Looks()
+    return Looks(dict(looks.study_ids), dict(looks.patients), dict(looks.things))
+
+
 def write_looks(detail: str, action: AuditAction = AuditAction.VIEW) -> None:
     """Record what was noted; see `Looks.write`."""
     looks = _looks.get()

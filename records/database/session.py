@@ -7,6 +7,7 @@ import math
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -120,19 +121,60 @@ def forget_engine() -> None:
     engine.cache_clear()
 
 
+_whole: ContextVar[Connection | None] = ContextVar("_whole", default=None)
+
+
+@contextmanager
+def parts_of(connection: Connection) -> Iterator[None]:
+    """Let every `unit_of_work()` within the block be a savepoint of one transaction.
+
+    A part that fails takes back what it did alone. The caller commits the whole, or rolls it back;
+    until then nobody else sees anything of it.
+
+    Args:
+        connection: one whose transaction has begun.
+    """
+    token = _whole.set(connection)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
 @contextmanager
 def unit_of_work() -> Iterator[Session]:
     """One transaction: it commits at the end of the block, and rolls back on any error.
+
+    Within `parts_of` it is a part of a longer one.
 
     Raises:
         DatabaseDown: PostgreSQL did not answer, the connection broke, or the tables are not ours.
         NightdraftError: the database refused a change. Its own message quotes the row, so only the
             error's class, its SQLSTATE and the constraint are given.
     """
-    session = Session(engine(), expire_on_commit=False)
+    with in_our_words():
+        whole = _whole.get()
+        session = (
+            Session(engine(), expire_on_commit=False)
+            if whole is None
+            else Session(whole, expire_on_commit=False, join_transaction_mode="create_savepoint")
+        )
+        try:
+            with session.begin():
+                yield session
+        finally:
+            session.close()
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Raise what goes wrong in the database as errors of ours, which name nothing of a row.
+
+    Raises:
+        DatabaseDown, NightdraftError: as `unit_of_work`.
+    """
     try:
-        with session.begin():
-            yield session
+        yield
     except (OperationalError, InterfaceError) as error:
         raise DatabaseDown(sentence_of(error)) from None
     except TimeoutError:
@@ -155,8 +197,6 @@ def unit_of_work() -> Iterator[Session]:
                 "with their version"
             ) from None
         raise NightdraftError(f"the database refused a change ({_code(error)})") from None
-    finally:
-        session.close()
 
 
 def interval(seconds: float) -> ColumnElement[Any]:

@@ -538,6 +538,14 @@ _STATEMENTS: tuple[tuple[str, str], ...] = (
     ),
     ("holds", "DELETE FROM holds WHERE study_id = ANY (:studies)"),
     ("emergency_accesses", "DELETE FROM emergency_accesses WHERE study_id = ANY (:studies)"),
+    (
+        # What REST answered to calls with a key names its patients by our ids, at least.
+        "kept_answers",
+        "DELETE FROM kept_answers WHERE EXISTS ("
+        " SELECT FROM unnest(CAST(CAST(:studies AS uuid[]) || :orders || :reports || :messages"
+        " || :aside AS text[]) || CAST(:uids || :words AS text[])) AS word"
+        " WHERE position(word IN body) > 0 OR position(word IN shown::text) > 0)",
+    ),
     ("study_locks", "DELETE FROM study_locks WHERE study_id = ANY (:studies)"),
     ("readings", "DELETE FROM readings WHERE study_id = ANY (:studies)"),
     ("working_texts", "DELETE FROM working_texts WHERE study_id = ANY (:studies)"),

@@ -92,6 +92,15 @@ class WebSettings(BaseModel):
         description="A patient of another site who was opened in an emergency is shown for so "
         "long. It ends before, where the person ends it or logs out.",
     )
+    idempotency_hours: float = Field(
+        json_schema_extra=ADVANCED,
+        default=24.0,
+        gt=0,
+        le=168,
+        description="So long the answer to a call with an `Idempotency-Key` is kept. Who repeats "
+        "the call within this time gets the same answer, and nothing is changed again "
+        "([REST](api.md#calls-that-are-sent-again)).",
+    )
     image_display_url: str = Field(
         json_schema_extra=EVERYDAY,
         default="",

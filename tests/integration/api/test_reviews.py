@@ -359,3 +359,44 @@ def test_who_signs_a_hidden_draft_shows_it_to_all(people, study, setting):
     assert run_sql('SELECT "end" FROM readings ORDER BY opened_at') == [("SIGNED",), (None,)]
     with unit_of_work() as session:
         assert session.scalar(text("SELECT count(*) FROM readings")) == 2
+
+
+def test_rest_asks_for_a_fresh_login_whatever_is_signed(people, study, setting):
+    roe, doe = people["roe"], people["doe"]
+    shown = roe.get(path_of(study)).json()
+    signed = sign(roe, study, shown).json()
+    setting(sign_fresh_seconds=60)
+    run_sql("UPDATE account_sessions SET proven_at = proven_at - interval '61 seconds'")
+    reviews = f"/api/studies/{study}/reviews"
+    for refused in (
+        doe.post(f"{reviews}/{signed['id']}/addendum", json={"text": "Looked at again."}),
+        doe.post(f"{reviews}/{signed['id']}/countersign", json={}),
+        sign(doe, study, shown),
+    ):
+        assert refused.status_code == 403
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert "/again" in refused.json()["detail"]
+    assert run_sql("SELECT count(*) FROM reviews") == [(1,)]
+    listed = doe.get(f"/studies/{study}/sign")
+    assert listed.status_code == 303, "a page leads there"
+
+
+def test_differences_and_films_and_the_session_by_rest(people, study):
+    roe = people["roe"]
+    begun = roe.get(path_of(study))
+    put(roe, study, begun.headers["etag"], "Something else entirely.")
+    found = roe.get(f"{path_of(study)}/differences").json()
+    assert {part["of"] for part in found["findings"]} >= {"draft", "text"}
+    assert " ".join(p["words"] for p in found["findings"] if p["of"] != "draft") == (
+        "Something else entirely."
+    )
+    assert roe.get(f"/api/studies/{study}/films").json() == {"image_display": "", "earlier": []}
+    (film,) = roe.get(f"/api/studies/{study}").json()["instances"][:1]
+    address = f"/api/studies/{uid_of(study)}/instances/{film['id']}"
+    assert roe.get(f"{address}/picture").content == roe.get(film["image"]).content
+    pixels = roe.get(f"{address}/pixels")
+    assert pixels.headers["content-type"] == "application/vnd.nightdraft.film"
+    assert pixels.content == roe.get(f"/studies/{study}/instances/{film['id']}/pixels").content
+    own = roe.get("/api/session").json()
+    assert (own["login"], own["role"]) == ("roe", "READER")
+    assert own["form_token"] == roe.headers["x-form-token"]

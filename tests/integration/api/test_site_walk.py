@@ -268,7 +268,8 @@ def plant_numbers(planted, setting):
             ("quality_days (day, watched, differing,", "now()::date,", ":number, :number,"),
         ):  # fmt: skip
             run_sql(
-                f"INSERT INTO {kept} bundle_digest, site_id) SELECT {day} {numbers} 'bundle', :site",
+                f"INSERT INTO {kept} bundle_digest, site_id)"
+                f" SELECT {day} {numbers} 'bundle', :site",
                 number=number,
                 site=site,
             )
