@@ -68,6 +68,8 @@ from api.quality import pages as quality_pages
 from api.quality import routes as quality_routes
 from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
+from api.report_styles import pages as style_pages
+from api.report_styles import routes as style_routes
 from api.request_guard import RequestGuard
 from api.request_log import RequestLog
 from api.reviews import pages as review_pages
@@ -120,6 +122,8 @@ ROUTERS = tuple(
         review_routes,
         film_routes,
         review_pages,
+        style_routes,
+        style_pages,
         pictures,
         films,
         pages,

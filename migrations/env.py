@@ -27,6 +27,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     review_tables,
     roles,
     site_tables,
+    style_tables,
     tables,
     worklist_tables,
 )

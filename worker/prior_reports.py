@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from model.dicom.evidence import BODY_PART_RULES, NO, YES, Header, classify
 from model.prompting.prior_report import prior_report_text
 from records.database.report_tables import ReceivedReport
+from records.database.review_tables import Review
 from records.reports.prior_reports import PatientReports, to_rule
 from records.reports.prior_rule import (
     CHEST,
@@ -35,12 +37,13 @@ class PriorReport:
     Attributes:
         text: what of it the prompt is given; "" where the study has none.
         source: what the draft keeps of it: report_id, performed_on, accession_number, procedure;
-            of a report that was signed here also signed_by, and the study_id.
+            of a report that was signed here also signed_by, the study_id, and its addenda, if it
+            has any: id, at (ISO 8601), by, text.
         not_taken: the patient's other reports: report_id, reason, sentence.
     """
 
     text: str
-    source: dict[str, str] | None
+    source: dict[str, Any] | None
     not_taken: list[dict[str, str]]
 
 
@@ -82,7 +85,7 @@ def body_region(report: ReceivedReport) -> str:
 
 def _text(report: ReceivedReport | SignedReport) -> str:
     if isinstance(report, SignedReport):
-        return prior_report_text(report.review.findings, report.review.impression, "")
+        return prior_report_text(report.review.findings, report.impression, "")
     return prior_report_text(report.findings, report.impression, report.text)
 
 
@@ -93,9 +96,10 @@ def _to_rule(report: ReceivedReport | SignedReport) -> EarlierReport:
     return to_rule(report, body_region=body_region(report), has_text=has_text)
 
 
-def _describe(report: ReceivedReport | SignedReport) -> dict[str, str]:
+def _describe(report: ReceivedReport | SignedReport) -> dict[str, Any]:
     if isinstance(report, SignedReport):
         study = report.study
+        addenda = [_describe_addendum(each) for each in report.addenda]
         return {
             "report_id": str(report.id),
             "performed_on": study.study_date,
@@ -103,12 +107,22 @@ def _describe(report: ReceivedReport | SignedReport) -> dict[str, str]:
             "procedure": study.study_description,
             "signed_by": report.review.reader,
             "study_id": str(study.id),
+            **({"addenda": addenda} if addenda else {}),
         }
     return {
         "report_id": str(report.id),
         "performed_on": report.performed_on,
         "accession_number": next(iter(report.accession_numbers), ""),
         "procedure": report.procedure,
+    }
+
+
+def _describe_addendum(addendum: Review) -> dict[str, str]:
+    return {
+        "id": str(addendum.id),
+        "at": addendum.decided_at.isoformat(),
+        "by": addendum.reader,
+        "text": addendum.addendum,
     }
 
 

@@ -66,6 +66,8 @@ _CAMPAIGNS = Row(Permission.READ_CAMPAIGNS, Scope.SITES)
 _CAMPAIGNS_POLLED = Row(Permission.READ_CAMPAIGNS, Scope.SITES, is_use=False)
 _CAMPAIGNS_CHANGED = Row(Permission.MANAGE_CAMPAIGNS, Scope.SITES)
 _MODELS = Row(Permission.MANAGE_MODELS)
+_OWN_STYLE = Row(Permission.EDIT_REPORTS)
+_SITE_STYLES = Row(Permission.MANAGE_STYLES)
 _ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.SITES)
 _FHIR = Row(Permission.SEND_ORDERS, Scope.SITES, is_fhir=True)
 _OPERATIONS = Row(Permission.READ_OPERATIONS)
@@ -166,6 +168,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/studies/{study}/show-draft"): _EDITED,
     ("GET", "/studies/{study}/differences"): _EDITED,
     ("GET", "/studies/{study}/checks"): _EDITED,
+    ("GET", "/studies/{study}/house-wordings"): _EDITED,
     ("GET", "/studies/{study}/sign"): _SIGNED,
     ("POST", "/studies/{study}/sign"): _SIGNED,
     ("POST", "/studies/{study}/reject"): _SIGNED,
@@ -277,6 +280,19 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/quality.csv"): _STUDIES,
     ("GET", "/api/quality/by/{dimension}"): _STUDIES,
     ("GET", "/api/quality/drift"): _STUDIES,
+    # Report styles.
+    ("GET", "/report-styles"): _OPERATIONS,
+    ("GET", "/report-styles/own"): _OWN_STYLE,
+    ("POST", "/report-styles/own"): _OWN_STYLE,
+    ("GET", "/report-styles/sites/{code}"): _SITE_STYLES,
+    ("POST", "/report-styles/sites/{code}"): _SITE_STYLES,
+    ("GET", "/api/report-styles"): _OPERATIONS,
+    ("GET", "/api/report-styles/own"): _OWN_STYLE,
+    ("PUT", "/api/report-styles/own"): _OWN_STYLE,
+    ("POST", "/api/report-styles/own/end"): _OWN_STYLE,
+    ("GET", "/api/report-styles/sites/{code}"): _SITE_STYLES,
+    ("PUT", "/api/report-styles/sites/{code}"): _SITE_STYLES,
+    ("POST", "/api/report-styles/sites/{code}/end"): _SITE_STYLES,
     # Parts, nights and numbers, without patients.
     ("GET", "/tonight"): _OPERATIONS,
     ("GET", "/tonight/live"): _OPERATIONS_POLLED,

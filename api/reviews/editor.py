@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -15,10 +16,17 @@ from api.reviews.text_checks import TextCheck, check_text
 from api.word_differences import WordsOf, compare_words
 from records.database.draft_tables import Draft
 from records.database.review_tables import Review, WorkingText
+from records.database.style_tables import ReportStyle
+from records.database.tables import Study
 from records.emergency_grants import grant_of
 from records.quality import report_scores
 from records.quality.report_scores import NO_SCORING, ScoringState
-from records.reviews import lookup, readings, working_texts
+from records.report_styles import styles
+from records.report_styles.applying import Replacement
+from records.report_styles.content import WRITTEN_SECTIONS, Phrase
+from records.report_styles.layout import ShownSection
+from records.report_styles.styles import content_of
+from records.reviews import lookup, readings, styled_reports, working_texts
 from records.reviews.readers import Reader
 from records.reviews.working_texts import Text
 from records.states import (
@@ -28,6 +36,7 @@ from records.states import (
     RejectReason,
     ReviewDecision,
 )
+from records.workflow.site_scope import shows_study
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,12 @@ class Editor:
         differences: by section, the words of the draft and of the text or report.
         checks: where its reader should look, before it is signed.
         scoring: what who asks may do about the score of the report.
+        style: the version from which the text or the report began; None where there is none.
+        house_wordings: the sentences of the text or report that the style wrote.
+        sections: the text or report as it is shown whole.
+        has_changes: whether a reader changed something; the words of a style do not count.
+        late_addenda: what was added since to the report that was the draft's prior report.
+        phrase_style: the style in force for the reader, whose phrases he or she may insert.
     """
 
     reader: Reader
@@ -61,13 +76,22 @@ class Editor:
     differences: dict[str, list[WordsOf]] | None = None
     checks: Sequence[TextCheck] = ()
     scoring: ScoringState = NO_SCORING
+    style: ReportStyle | None = None
+    house_wordings: Sequence[Replacement] = ()
+    sections: Sequence[ShownSection] = ()
+    has_changes: bool = False
+    phrase_style: ReportStyle | None = None
+    late_addenda: Sequence[Review] = ()
 
     @property
-    def has_changes(self) -> bool:
-        """Whether the text or the report has other words than the draft."""
-        return any(
-            part.kind != "both" for parts in (self.differences or {}).values() for part in parts
-        )
+    def style_has_wordings(self) -> bool:
+        """Whether the style of the text can have written something."""
+        return self.style is not None and bool(content_of(self.style).wordings)
+
+    @property
+    def phrases(self) -> Sequence[Phrase]:
+        """What the reader may insert."""
+        return content_of(self.phrase_style).phrases if self.phrase_style else ()
 
     @property
     def scores(self) -> dict[PeerScore, str]:
@@ -110,6 +134,13 @@ def load_editor(
             ],
             differences=differences(made_of, report.findings, report.impression),
             scoring=report_scores.read_state(session, report, reader_of(name)),
+            **_styled(
+                session,
+                session.get_one(Draft, report.draft_id),
+                report,
+                is_shown=made_of is not None,
+            ),
+            late_addenda=_list_late_addenda(session, made_of) if made_of else (),
         )
     left = working_texts.list_left(session, study_id, draft.id if draft else None)
     if draft is None:
@@ -120,7 +151,7 @@ def load_editor(
         is_read_first = readings.begin(session, draft, account).arm == "READ_FIRST"
     if hides(session, draft):
         return Editor(reader=reader, is_hidden=True, is_read_first=True)
-    text = working_texts.read(session, draft)
+    text = working_texts.read(session, draft, account)
     return Editor(
         reader=reader,
         is_read_first=is_read_first,
@@ -133,7 +164,52 @@ def load_editor(
         left=left,
         differences=differences(draft, text.findings, text.impression),
         checks=check_text(session, draft, text.findings, text.impression),
+        phrase_style=styles.find_in_force(
+            session, session.get_one(Study, draft.study_id).site_id, account
+        ),
+        late_addenda=_list_late_addenda(session, draft),
+        **_styled(session, draft, text),
     )
+
+
+def _list_late_addenda(session: Session, draft: Draft) -> list[Review]:
+    """What was added to the draft's prior report after it was prepared, where it is shown to us."""
+    prior = draft.prior_report or {}
+    if "signed_by" not in prior:
+        return []  # of a report from elsewhere, an addendum makes a new version
+    report_id = uuid.UUID(prior["report_id"])
+    read = {each["id"] for each in prior.get("addenda", ())}
+    added = lookup.list_addenda(session, [report_id]).get(report_id, [])
+    return [
+        each
+        for each in added
+        if str(each.id) not in read and shows_study(session.get_one(Study, each.study_id))
+    ]
+
+
+def _styled(
+    session: Session, draft: Draft, text: Text | Review, *, is_shown: bool = True
+) -> dict[str, Any]:
+    """What the page shows of the style of a text or report.
+
+    Args:
+        session: the caller's transaction.
+        draft: the draft that it was made of.
+        text: the text or report.
+        is_shown: whether the draft may be shown; without it nothing of the model's words is.
+    """
+    given = (draft, text.style_id, text.findings, text.impression)
+    begun = styled_reports.begun_text(session, *given)
+    return {
+        "style": session.get_one(ReportStyle, text.style_id) if text.style_id else None,
+        "house_wordings": styled_reports.list_standing(session, *given) if is_shown else (),
+        "sections": styled_reports.show_whole(session, *given),
+        "has_changes": any(
+            part.kind != "both"
+            for section in WRITTEN_SECTIONS
+            for part in compare_words(begun[section], getattr(text, section))
+        ),
+    }
 
 
 def differences(draft: Draft | None, findings: str, impression: str) -> dict[str, list[WordsOf]]:

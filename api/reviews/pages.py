@@ -7,11 +7,12 @@ version of the text that it shows.
 from __future__ import annotations
 
 import uuid
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
 
 from api.forms import FormFields, validate_form
 from api.readers import account_id, reader_of, require_recent_login, require_shown
@@ -30,16 +31,24 @@ from api.reviews.schemas import (
 from api.reviews.text_checks import check_text
 from api.schemas import Decider
 from api.studies import load_study
+from records.database.draft_tables import Draft
 from records.database.session import unit_of_work
-from records.reviews import readings, signing, working_texts
-from records.reviews.working_texts import StaleText
+from records.database.style_tables import ReportStyle
+from records.report_styles.applying import Replacement, take_back
+from records.report_styles.content import WRITTEN_SECTIONS
+from records.reviews import readings, signing, styled_reports, working_texts
+from records.reviews.readers import Reader
+from records.reviews.working_texts import StaleText, Text
 from records.states import TextState
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 
 class _TextForm(BaseModel):
-    """The form of the editor; `then` is the button that was pressed."""
+    """The form of the editor; `then` is the button that was pressed.
+
+    style: of version 0. restore: the number of a house wording that gives way to the model's.
+    """
 
     draft: uuid.UUID
     version: Version
@@ -48,6 +57,8 @@ class _TextForm(BaseModel):
     note: Note = ""
     by: Decider = ""
     then: Literal["save", "sign", "submit", "second", "discard"] = "save"
+    style: uuid.UUID | None = None
+    restore: Annotated[int, Field(ge=0, le=1000)] | None = None
 
 
 @router.post("/studies/{study}/text")
@@ -63,17 +74,44 @@ def post_text(study: uuid.UUID, fields: FormFields) -> Response:
                 working_texts.discard(session, draft.id, form.version, reader)
             else:
                 text = working_texts.save(
-                    session, draft.id, form.version, form.findings, form.impression, reader
+                    session,
+                    draft.id,
+                    form.version,
+                    form.findings,
+                    form.impression,
+                    reader,
+                    form.style,
                 )
+                if form.restore is not None:
+                    _restore(session, draft, text, form, reader)
                 to = {"submit": TextState.SUBMITTED, "second": TextState.SECOND_READER}
                 if form.then in to:
                     working_texts.send_on(
-                        session, draft.id, text.version, to[form.then], reader, form.note
+                        session,
+                        draft.id,
+                        text.version,
+                        to[form.then],
+                        reader,
+                        form.note,
+                        form.style,
                     )
     except StaleText as error:
         page = render("conflict.html", study=study, mine=form, theirs=error.current)
         return HTMLResponse(page, 409)
     return _redirect_to(study, "/sign" if form.then == "sign" else "#editor")
+
+
+def _restore(session: Session, draft: Draft, text: Text, form: _TextForm, reader: Reader) -> None:
+    """Put the model's own sentence in the place of the house's."""
+    standing = _list_standing(session, draft, text)
+    chosen = next((each for each in standing if each.number == form.restore), None)
+    if chosen is None:
+        return  # it stands there no more
+    sections = {name: getattr(text, name) for name in WRITTEN_SECTIONS}
+    sections[chosen.section] = take_back(sections[chosen.section], chosen)
+    working_texts.save(
+        session, draft.id, text.version, **sections, reader=reader, style_id=form.style
+    )
 
 
 @router.post("/studies/{study}/show-draft")
@@ -93,7 +131,7 @@ def show_checks(study: uuid.UUID) -> str:
     with unit_of_work() as session:
         draft = current_draft(session, str(study))
         require_shown(session, draft)
-        text = working_texts.read(session, draft)
+        text = working_texts.read(session, draft, account_id())
         return render(
             "text_checks.html", checks=check_text(session, draft, text.findings, text.impression)
         )
@@ -105,10 +143,32 @@ def show_differences(study: uuid.UUID) -> str:
     with unit_of_work() as session:
         draft = current_draft(session, str(study))
         require_shown(session, draft)
-        text = working_texts.read(session, draft)
+        text = working_texts.read(session, draft, account_id())
         return render(
-            "differences.html", differences=differences(draft, text.findings, text.impression)
+            "differences.html",
+            differences=differences(draft, text.findings, text.impression),
+            house=len(_list_standing(session, draft, text)),
         )
+
+
+@router.get("/studies/{study}/house-wordings")
+def show_house_wordings(study: uuid.UUID) -> str:
+    """The sentences of the text in work that its style wrote, each with the model's."""
+    with unit_of_work() as session:
+        draft = current_draft(session, str(study))
+        require_shown(session, draft)
+        text = working_texts.read(session, draft, account_id())
+        return render(
+            "house_wordings.html",
+            style=session.get_one(ReportStyle, text.style_id) if text.style_id else None,
+            wordings=_list_standing(session, draft, text),
+        )
+
+
+def _list_standing(session: Session, draft: Draft, text: Text) -> list[Replacement]:
+    return styled_reports.list_standing(
+        session, draft, text.style_id, text.findings, text.impression
+    )
 
 
 @router.get("/studies/{study}/sign")

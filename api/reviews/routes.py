@@ -6,6 +6,7 @@ a second time, because its answer was lost, changes nothing.
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from api.problems import PROBLEM_RESPONSES, problem_response, problem_responses
 from api.readers import account_id, reader_of, require_recent_login, require_shown
+from api.reviews.answers import answer_review, answer_text
 from api.reviews.schemas import (
     AddendumRequest,
     Check,
@@ -53,6 +55,9 @@ IfMatch = Annotated[
     ),
 ]
 
+_ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_OUR_ETAG = re.compile(rf'"?(?P<draft>{_ID})-(?P<version>[0-9]{{1,9}})(?:-(?P<style>{_ID}))?"?')
+
 WHAT_TO_DO = "Compare both texts, and send yours again with the ETag of the newer one."
 
 _ETAG = {
@@ -70,9 +75,9 @@ def read_working_text(uid: StudyUid, response: Response) -> WorkingText:
     with unit_of_work() as session:
         draft = current_draft(session, uid)
         require_shown(session, draft)
-        text = working_texts.read(session, draft)
-    response.headers["etag"] = text.etag
-    return WorkingText.from_text(text)
+        text = working_texts.read(session, draft, account_id())
+        response.headers["etag"] = text.etag
+        return answer_text(session, text)
 
 
 @router.get("/working-text/checks", responses=problem_responses(404, 409))
@@ -81,7 +86,7 @@ def read_checks(uid: StudyUid) -> CheckList:
     with unit_of_work() as session:
         draft = current_draft(session, uid)
         require_shown(session, draft)
-        text = working_texts.read(session, draft)
+        text = working_texts.read(session, draft, account_id())
         checks = check_text(session, draft, text.findings, text.impression)
     return CheckList(version=text.version, checks=[Check.model_validate(check) for check in checks])
 
@@ -92,7 +97,7 @@ def read_differences(uid: StudyUid) -> Differences:
     with unit_of_work() as session:
         draft = current_draft(session, uid)
         require_shown(session, draft)
-        text = working_texts.read(session, draft)
+        text = working_texts.read(session, draft, account_id())
     return Differences(
         version=text.version,
         findings=list_words(draft.findings, text.findings),
@@ -106,9 +111,9 @@ def save_working_text(
 ) -> Response:
     """Save what a reader wrote; 412 with the present text where somebody else saved meanwhile."""
 
-    def save(session: Session, draft: Draft, version: int) -> Text:
+    def save(session: Session, draft: Draft, version: int, style: uuid.UUID | None) -> Text:
         return working_texts.save(
-            session, draft.id, version, body.findings, body.impression, reader_of(body.by)
+            session, draft.id, version, body.findings, body.impression, reader_of(body.by), style
         )
 
     return _change(request, uid, if_match, save)
@@ -120,9 +125,9 @@ def send_working_text(
 ) -> Response:
     """Submit the text to who may sign it, or send it to a second reader."""
 
-    def send(session: Session, draft: Draft, version: int) -> Text:
+    def send(session: Session, draft: Draft, version: int, style: uuid.UUID | None) -> Text:
         return working_texts.send_on(
-            session, draft.id, version, body.to, reader_of(body.by), body.note
+            session, draft.id, version, body.to, reader_of(body.by), body.note, style
         )
 
     return _change(request, uid, if_match, send)
@@ -134,7 +139,7 @@ def discard_working_text(
 ) -> Response:
     """Give up what was written, and begin again with the draft."""
 
-    def discard(session: Session, draft: Draft, version: int) -> Text:
+    def discard(session: Session, draft: Draft, version: int, _: uuid.UUID | None) -> Text:
         return working_texts.discard(session, draft.id, version, reader_of(body.by))
 
     return _change(request, uid, if_match, discard)
@@ -146,7 +151,7 @@ def list_reviews(uid: StudyUid) -> ReviewList:
     with unit_of_work() as session:
         study = studies.get_by_uid(session, uid)
         return ReviewList(
-            reviews=[Review.from_row(row) for row in lookup.list_by_study(session, study.id)]
+            reviews=[answer_review(session, row) for row in lookup.list_by_study(session, study.id)]
         )
 
 
@@ -158,7 +163,7 @@ def show_draft(uid: StudyUid) -> WorkingText:
         account = account_id()
         if account is not None:
             readings.show_draft(session, draft, account)
-        return WorkingText.from_text(working_texts.read(session, draft))
+        return answer_text(session, working_texts.read(session, draft, account))
 
 
 @router.post("/reviews/sign", responses=_WRITTEN, response_model=Review)
@@ -172,7 +177,7 @@ def sign_report(request: Request, uid: StudyUid, body: SignRequest) -> Response:
             review_id = signing.sign_text(
                 session, draft.id, body.version, body.sha256, reader_of(body.by), body.consent
             )
-            return _answer(Review.from_row(session.get_one(ReviewRow, review_id)))
+            return _answer(answer_review(session, session.get_one(ReviewRow, review_id)))
     except StaleText as error:
         return _stale(request, 409, error)
 
@@ -184,7 +189,7 @@ def reject_draft(uid: StudyUid, body: RejectRequest) -> Review:
         draft = draft_of(session, uid, body.draft)
         require_shown(session, draft)
         review_id = signing.reject(session, draft.id, reader_of(body.by), body.note, body.reason)
-        return Review.from_row(session.get_one(ReviewRow, review_id))
+        return answer_review(session, session.get_one(ReviewRow, review_id))
 
 
 @router.post("/reviews/{review_id}/addendum", responses=_WRITTEN)
@@ -194,7 +199,7 @@ def add_addendum(uid: StudyUid, review_id: uuid.UUID, body: AddendumRequest) -> 
         report = report_of(session, uid, review_id)
         require_recent_login(session, f"/studies/{report.study_id}")
         added = signing.add_addendum(session, report.id, body.text, reader_of(body.by))
-        return Review.from_row(session.get_one(ReviewRow, added))
+        return answer_review(session, session.get_one(ReviewRow, added))
 
 
 @router.post("/reviews/{review_id}/countersign", responses=_WRITTEN)
@@ -204,7 +209,7 @@ def countersign_report(uid: StudyUid, review_id: uuid.UUID, body: CountersignReq
         report = report_of(session, uid, review_id)
         require_recent_login(session, f"/studies/{report.study_id}")
         signed = signing.countersign(session, report.id, reader_of(body.by))
-        return Review.from_row(session.get_one(ReviewRow, signed))
+        return answer_review(session, session.get_one(ReviewRow, signed))
 
 
 def current_draft(session: Session, uid: str) -> Draft:
@@ -258,33 +263,40 @@ def _change(request: Request, uid: str, if_match: str, change: Any) -> Response:
         with unit_of_work() as session:
             draft = current_draft(session, uid)
             require_shown(session, draft)
-            version = _version(if_match, draft.id)
-            if version is None:
-                raise StaleText(working_texts.read(session, draft))
-            text = change(session, draft, version)
+            seen = _seen(if_match, draft.id)
+            if seen is None:
+                raise StaleText(working_texts.read(session, draft, account_id()))
+            text = change(session, draft, *seen)
+            answer_of_text = answer_text(session, text)
     except StaleText as error:
         return _stale(request, 412, error)
-    answer = _answer(WorkingText.from_text(text))
+    answer = _answer(answer_of_text)
     answer.headers["etag"] = text.etag
     return answer
 
 
-def _version(if_match: str, draft_id: uuid.UUID) -> int | None:
-    """The version that an ETag of ours names; None where it is of another draft, or is none."""
-    name, _, version = if_match.strip().strip('"').rpartition("-")
-    if name != str(draft_id) or not version.isascii() or not version.isdigit():
+def _seen(if_match: str, draft_id: uuid.UUID) -> tuple[int, uuid.UUID | None] | None:
+    """The version that an ETag of ours names, and of version 0 the style.
+
+    Returns:
+        None where it is of another draft, or is no ETag of ours.
+    """
+    match = _OUR_ETAG.fullmatch(if_match.strip())
+    if match is None or match["draft"] != str(draft_id):
         return None
-    return int(version[:10])
+    return int(match["version"]), uuid.UUID(match["style"]) if match["style"] else None
 
 
 def _stale(request: Request, status: int, error: StaleText) -> Response:
     title = str(error)
+    with unit_of_work() as session:
+        current = answer_text(session, error.current).model_dump(mode="json")
     response = problem_response(
         request,
         status,
         f"{title[:1].upper()}{title[1:]}",
         WHAT_TO_DO,
-        current=WorkingText.from_text(error.current).model_dump(mode="json"),
+        current=current,
     )
     response.headers["etag"] = error.current.etag
     return response

@@ -13,7 +13,6 @@ from api.word_differences import compare_words
 from model.consistency import FlagKind
 from model.dicom.characters import remove_controls
 from records.database import review_tables
-from records.reviews import working_texts
 from records.reviews.readers import MOST_TEXT
 from records.states import RejectReason, ReviewDecision, TextState
 
@@ -36,11 +35,24 @@ _WORDS_OF: dict[str, Literal["both", "draft", "text"]] = {
 }
 
 
+class HouseWording(BaseModel):
+    """A sentence that a report style wrote in the place of the model's."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    section: str
+    model: str
+    house: str
+
+
 class WorkingText(BaseModel):
     """The text that readers write from a draft before one of them signs it. It is no report.
 
-    version: 0 is the draft as the model wrote it. sha256: of the text, for who signs it. state:
-    SUBMITTED is for who may sign, SECOND_READER for another reader. note: to whoever goes on.
+    version: 0 is the draft, which nobody has changed; a report style may have put its words in the
+    place of the model's. sha256: of the text, for who signs it. state: SUBMITTED is for who may
+    sign, SECOND_READER for another reader. note: to whoever goes on. style: the version of the
+    style from which it began. house_wordings: what of it the style wrote. rendered: the whole of it
+    with headings, as it would be signed.
     """
 
     draft: uuid.UUID
@@ -53,22 +65,9 @@ class WorkingText(BaseModel):
     saved_at: dt.datetime | None
     sent_by: str
     note: str
-
-    @classmethod
-    def from_text(cls, text: working_texts.Text) -> WorkingText:
-        """The text of `records`."""
-        return cls(
-            draft=text.draft_id,
-            version=text.version,
-            findings=text.findings,
-            impression=text.impression,
-            sha256=text.sha256,
-            state=text.state,
-            saved_by=text.saved_by,
-            saved_at=text.saved_at,
-            sent_by=text.sent_by,
-            note=text.note,
-        )
+    style: uuid.UUID | None
+    house_wordings: list[HouseWording]
+    rendered: str
 
 
 class Check(BaseModel):
@@ -232,9 +231,11 @@ class Review(BaseModel):
     text_sha256: str | None
     distances: dict[str, list[int]] | None
     training_consent: bool
+    style: uuid.UUID | None
+    rendered: str
 
     @classmethod
-    def from_row(cls, row: review_tables.Review) -> Review:
+    def from_row(cls, row: review_tables.Review, rendered: str) -> Review:
         """The review of its row."""
         return cls(
             id=row.id,
@@ -253,6 +254,8 @@ class Review(BaseModel):
             text_sha256=row.text_sha256,
             distances=row.distances,
             training_consent=row.training_consent,
+            style=row.style_id,
+            rendered=rendered,
         )
 
 

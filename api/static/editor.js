@@ -19,6 +19,7 @@
   const conflict = document.getElementById("conflict");
   const differences = document.querySelector("#differences > div");
   const checks = document.getElementById("checks");
+  const house = document.getElementById("house");
   const address = `/api/studies/${form.dataset.study}/working-text`;
   const owner = document.querySelector(".who a")?.textContent.trim() ?? "";
 
@@ -122,6 +123,7 @@
     etag = newEtag;
     form.elements.version.value = text.version;
     form.elements.draft.value = text.draft;
+    form.elements.style.value = text.style ?? "";
   }
 
   // --- Two readers ---
@@ -210,6 +212,7 @@
     if (isUnsaved()) return;
     refresh(differences, "differences");
     refresh(checks, "checks");
+    refresh(house, "house-wordings");
   }
 
   // A line of the checks shows its sentence. The places are those of the text that was saved.
@@ -222,6 +225,28 @@
     if (start < 0) return;
     field.focus();
     field.setSelectionRange(start, start + sentence.length);
+  });
+
+  // A line of the style shows the house's sentence, and can put the model's in its place.
+  house?.addEventListener("click", (event) => {
+    const shown = event.target.closest("[data-find]");
+    const back = event.target.closest("[data-house]");
+    const { section, find, house: written, model } = (shown ?? back)?.dataset ?? {};
+    if (!section) return;
+    event.preventDefault();
+    const field = fields[section];
+    const sentence = find ?? written;
+    const start = field.value.indexOf(sentence);
+    if (start < 0) return;
+    field.focus();
+    field.setSelectionRange(start, start + sentence.length);
+    if (!back) return;
+    // It can be undone; setRangeText cannot.
+    if (!document.execCommand("insertText", false, model)) {
+      field.setRangeText(model);
+      typed();
+    }
+    save();
   });
 
   // --- Leaving ---

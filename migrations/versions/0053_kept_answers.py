@@ -1,7 +1,7 @@
 """The answers that REST keeps for calls with an Idempotency-Key.
 
 Revision ID: 0053
-Revises: 0050
+Revises: 0052
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0053"
-down_revision = "0050"
+down_revision = "0052"
 branch_labels = None
 depends_on = None
 

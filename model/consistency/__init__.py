@@ -6,5 +6,13 @@ read words alone and look at no image.
 
 from model.consistency.checks import check_report
 from model.consistency.flags import Flag, FlagKind, ReportFacts, Side
+from model.consistency.rewording import find_differences
 
-__all__ = ["Flag", "FlagKind", "ReportFacts", "Side", "check_report"]
+__all__ = [
+    "Flag",
+    "FlagKind",
+    "ReportFacts",
+    "Side",
+    "check_report",
+    "find_differences",
+]

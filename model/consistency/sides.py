@@ -41,7 +41,7 @@ def find_side_faults(
         lambda: defaultdict(list)
     )
     for sentence, of_sentence in zip(sentences, labels, strict=True):
-        for name, sides in _sides_of_findings(sentence, of_sentence).items():
+        for name, sides in sides_of_findings(sentence, of_sentence).items():
             places[name][sentence.section].append((sentence, sides))
     for name, by_section in places.items():
         for here, there in (("findings", "impression"), ("impression", "findings")):
@@ -58,8 +58,16 @@ def find_side_faults(
         yield from _off_the_film(sentences, film_side)
 
 
-def _sides_of_findings(sentence: Sentence, labels: Labels) -> dict[str, frozenset[Side]]:
-    """Return on which sides a sentence has each finding that it does not deny."""
+def sides_of_findings(
+    sentence: Sentence, labels: Labels, *, with_denied: bool = False
+) -> dict[str, frozenset[Side]]:
+    """Return on which sides a sentence has each finding.
+
+    Args:
+        sentence: the sentence.
+        labels: of the sentence.
+        with_denied: findings that it denies count, too.
+    """
     found: dict[str, frozenset[Side]] = {}
     masked = _NO_SIDE.sub(lambda match: "_" * len(match.group()), sentence.words)
     clauses = _CLAUSE.split(_BOTH.sub("bilateral", masked))
@@ -69,10 +77,15 @@ def _sides_of_findings(sentence: Sentence, labels: Labels) -> dict[str, frozense
         if not sides:
             continue
         for name, label in of_clause.items():
-            denied = Label.ABSENT in (label, labels[name])
+            denied = not with_denied and Label.ABSENT in (label, labels[name])
             if name not in _NOT_COMPARED and label is not Label.BLANK and not denied:
                 found[name] = found.get(name, frozenset()) | sides
     return found
+
+
+def sides_of(words: str) -> frozenset[Side]:
+    """Return the sides that a text in lower case names; those of an organ's name do not count."""
+    return _sides(_NO_SIDE.sub("", words))
 
 
 def _sides(clause: str) -> frozenset[Side]:
@@ -83,6 +96,6 @@ def _sides(clause: str) -> frozenset[Side]:
 
 def _off_the_film(sentences: Sequence[Sentence], film_side: Side) -> Iterator[Flag]:
     for sentence in sentences:
-        sides = _sides(_NO_SIDE.sub("", sentence.words))
+        sides = sides_of(sentence.words)
         if sides and film_side not in sides:
             yield sentence.flag(FlagKind.SIDE, f"The films are of the {film_side} side alone.")

@@ -34,6 +34,7 @@ from nightdraft.cli.options import app
 from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
 from nightdraft.cli.patients import patients
+from nightdraft.cli.report_styles import report_styles
 from nightdraft.cli.reports import reports
 from nightdraft.cli.retention import retention
 from nightdraft.cli.settings import settings_commands
@@ -59,6 +60,7 @@ for name, group in (
     ("orders", orders),
     ("patients", patients),
     ("reports", reports),
+    ("report-styles", report_styles),
     ("campaign", campaign),
     ("discrepancies", discrepancies),
     ("comparisons", comparisons),

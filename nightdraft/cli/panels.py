@@ -46,7 +46,7 @@ PANELS = {
         "settings",
         "support-bundle",
     ),
-    "Administer": ("account", "site", "token"),
+    "Administer": ("account", "site", "token", "report-styles"),
     "Decide": ("decide", "release", "retry", "withdraw", "reinstate", "patients", "resume"),
     "Train": ("corpus", "train", "bundle", "calibrate"),
     "Measure": ("evaluate", "ablate", "bench"),

@@ -27,6 +27,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
         Permission.READ_CAMPAIGNS,
         Permission.MANAGE_CAMPAIGNS,
         Permission.MANAGE_MODELS,
+        Permission.MANAGE_STYLES,
     },
     # Settings and parts, and no patients.
     Role.ADMINISTRATOR: frozenset(
@@ -35,6 +36,7 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.READ_PROBES,
             Permission.MANAGE_SETTINGS,
             Permission.MANAGE_ACCOUNTS,
+            Permission.MANAGE_STYLES,
         }
     ),
     # The trail, and nothing else: who watches the others does none of their work.

@@ -6,7 +6,7 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from records.database.draft_tables import Draft
@@ -29,7 +29,8 @@ class Acceptance:
     Attributes:
         drafts: drafts of the bundle at the site that were looked at.
         signed: those of them with a report that was signed, here or elsewhere.
-        unchanged: of those signed here, how many were signed as the model wrote them.
+        unchanged: of those signed here, how many were signed as the model wrote them. The words of
+            a house style are no change.
         signed_here: how many were signed here.
         rejected: how many a reader rejected.
         compared: how many were compared with a final report from elsewhere.
@@ -71,7 +72,14 @@ def measure(session: Session, site_id: uuid.UUID, digest: str) -> Acceptance:
         select(
             Review.draft_id,
             Review.decision,
-            and_(Review.findings == Draft.findings, Review.impression == Draft.impression),
+            or_(
+                and_(Review.findings == Draft.findings, Review.impression == Draft.impression),
+                and_(
+                    Review.style_id.is_not(None),
+                    Review.distances["findings"][0].as_integer() == 0,
+                    Review.distances["impression"][0].as_integer() == 0,
+                ),
+            ),
         )
         .join(Draft, Draft.id == Review.draft_id)
         .where(Review.draft_id.in_(ids))

@@ -11,6 +11,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     quality_tables,
     review_tables,
     site_tables,
+    style_tables,
     tables,
     worklist_tables,
 )

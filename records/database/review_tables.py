@@ -105,7 +105,10 @@ class Review(Base):
     text_version: Mapped[int | None]
     text_sha256: Mapped[str | None]
     # By section, the characters that the reader changed and those of the longer text.
+    # With a style, of the text in its words: they are no change of the reader.
     distances: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # The version of the house style in which it was signed; NULL where there was none.
+    style_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("report_styles.id"))
 
 
 class WorkingText(Base):
@@ -138,6 +141,8 @@ class WorkingText(Base):
     sent_by_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("accounts.id"))
     sent_at: Mapped[dt.datetime | None]
     note: Mapped[str] = mapped_column(server_default="")  # to whoever goes on
+    # The version of the house style from which the text began; NULL where there was none.
+    style_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("report_styles.id"))
 
 
 class Reading(Base):

@@ -8,7 +8,7 @@ own until that report comes.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import delete, func, select
@@ -122,7 +122,7 @@ def add(columns: dict[str, Any], addenda: Sequence[Addendum]) -> dict[str, Any]:
     """
     own = _letters(columns["text"])
     addenda = [entry for entry in addenda if _letters(entry["text"]) not in own]
-    tail = _tail(addenda)
+    tail = make_tail([entry["text"] for entry in addenda])
     parts = {"text": columns["text"] + tail, "addenda": addenda}
     if columns["findings"] or columns["impression"]:
         parts["impression"] = (columns["impression"] + tail).lstrip("\n")
@@ -131,16 +131,17 @@ def add(columns: dict[str, Any], addenda: Sequence[Addendum]) -> dict[str, Any]:
 
 def without_addenda(report: ReceivedReport) -> tuple[str, str, str]:
     """Findings, impression and whole text of a report as it was before its addenda."""
-    tail = _tail(report.addenda)
+    tail = make_tail([entry["text"] for entry in report.addenda])
     impression = report.impression
     impression = "" if impression == tail.lstrip("\n") else impression.removesuffix(tail)
     return report.findings, impression, report.text.removesuffix(tail)
 
 
-def _tail(addenda: Sequence[Addendum]) -> str:
-    texts = [entry["text"].strip() for entry in addenda]
+def make_tail(texts: Iterable[str]) -> str:
+    """What stands behind a report that has these addenda, each under its name."""
+    stripped = [text.strip() for text in texts]
     return "".join(
-        f"\n\n{text}" if _NAMED.match(text) else f"\n\nADDENDUM: {text}" for text in texts
+        f"\n\n{text}" if _NAMED.match(text) else f"\n\nADDENDUM: {text}" for text in stripped
     )
 
 

@@ -41,8 +41,10 @@ class PatientReports:
 
     @property
     def versions(self) -> set[uuid.UUID]:
-        """What changes when a report of the patient comes or changes, or is signed."""
-        return {report.id for report in self.reports} | {report.id for report in self.signed}
+        """What changes when a report of the patient comes or changes, is signed, or added to."""
+        return {report.id for report in self.reports}.union(
+            *(report.versions for report in self.signed)
+        )
 
 
 def read_patient_reports(session: Session, study: Study, orders: Sequence[Order]) -> PatientReports:

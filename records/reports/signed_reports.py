@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -17,10 +17,12 @@ from sqlalchemy.orm import Session
 from records.database.report_tables import ReceivedReport
 from records.database.review_tables import Review
 from records.database.tables import Hold, Study
+from records.reports.addenda import make_tail
 from records.reports.differing_finals import say_the_same
 from records.reports.own_outputs import has_warning
 from records.reports.prior_rule import CHEST, EarlierReport, Examination
 from records.reports.report import is_final
+from records.reviews import lookup
 from records.states import Decision, ReviewDecision, SiteBasis
 from records.workflow.identifiers import make_keys, plain_key
 from records.workflow.patients import Patient
@@ -39,16 +41,29 @@ class SignedReport:
         study: the study.
         is_held: whether a person must decide about the study, or decided against its draft after
             the signature.
+        addenda: what was added to the report, oldest first.
     """
 
     review: Review
     study: Study
     is_held: bool
+    addenda: tuple[Review, ...] = ()
 
     @property
     def id(self) -> uuid.UUID:
         """Our id of the review."""
         return self.review.id
+
+    @property
+    def versions(self) -> set[uuid.UUID]:
+        """What changes when another report of the study is signed, or something is added."""
+        return {self.review.id, *(each.id for each in self.addenda)}
+
+    @property
+    def impression(self) -> str:
+        """The impression with the addenda, as reports from elsewhere have theirs."""
+        tail = make_tail(each.addendum for each in self.addenda)
+        return f"{self.review.impression}{tail}".lstrip("\n")
 
     def to_rule(self, *, has_text: bool) -> EarlierReport:
         """What the rule reads of it; what was drafted here is of the chest."""
@@ -107,7 +122,9 @@ def list_signed_reports(session: Session, study: Study) -> list[SignedReport]:
         .ext(distinct_on(Review.study_id))
         .order_by(Review.study_id, Review.decided_at.desc(), Review.id.desc())
     )
-    signed = [SignedReport(*row) for row in rows]
+    found = [SignedReport(*row) for row in rows]
+    addenda = lookup.list_addenda(session, [report.id for report in found])
+    signed = [replace(each, addenda=tuple(addenda.get(each.id, ()))) for each in found]
     return sorted(
         signed, key=lambda report: (report.study.study_date, report.study.id), reverse=True
     )

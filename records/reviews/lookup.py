@@ -32,6 +32,24 @@ def find_signed(session: Session, study_id: uuid.UUID) -> Review | None:
     )
 
 
+def list_addenda(
+    session: Session, report_ids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, list[Review]]:
+    """What was added to signed reports, by our id of the report, oldest first."""
+    found: dict[uuid.UUID, list[Review]] = {}
+    if not report_ids:
+        return found
+    rows = session.scalars(
+        select(Review)
+        .where(Review.follows_id.in_(report_ids), Review.decision == ReviewDecision.ADDENDUM)
+        .order_by(Review.decided_at, Review.id)
+    )
+    for row in rows:
+        if row.follows_id is not None:
+            found.setdefault(row.follows_id, []).append(row)
+    return found
+
+
 def list_signed_studies(session: Session, study_ids: Collection[uuid.UUID]) -> Sequence[Study]:
     """Those of these studies of which a report is signed."""
     if not study_ids:

@@ -35,10 +35,17 @@ class Reader:
     may_sign: bool = True
 
 
-def digest_text(findings: str, impression: str) -> str:
-    """SHA-256 (hexadecimal) of the text of a report, as a page shows it before it is signed."""
+def digest_text(findings: str, impression: str, style_id: uuid.UUID | None = None) -> str:
+    """SHA-256 (hexadecimal) of the text of a report, as a page shows it before it is signed.
+
+    Args:
+        findings: the section.
+        impression: the section.
+        style_id: the version of the house style whose headings and order are shown with it.
+    """
     # No text can hold the separator of two sections.
-    return hashlib.sha256(f"{findings}\0{impression}".encode()).hexdigest()
+    style = f"\0{style_id}" if style_id is not None else ""
+    return hashlib.sha256(f"{findings}\0{impression}{style}".encode()).hexdigest()
 
 
 def check_text(findings: str, impression: str) -> None:

@@ -28,6 +28,7 @@ from records.reviews.readers import (
     digest_text,
     lock_draft,
 )
+from records.reviews.styled_reports import begun_text
 from records.reviews.working_texts import StaleText
 from records.settings import settings
 from records.states import (
@@ -43,6 +44,9 @@ from records.workflow.identifiers import PatientId
 
 SIGNED_EARLIER = "a report of an earlier study was signed"
 """Why later studies of the patient are prepared again."""
+
+ADDED_EARLIER = "an addendum to a report of an earlier study was signed"
+"""The same, of what follows a signature."""
 
 
 def sign(
@@ -119,7 +123,7 @@ def sign_text(
     ):
         return signed.id
     draft = lock_draft(session, draft_id, reader.name)
-    text = working_texts.read(session, draft)
+    text = working_texts.read(session, draft, reader.account_id)
     if (version, sha256) != (text.version, text.sha256):
         raise StaleText(text)
     check_text(text.findings, text.impression)
@@ -133,6 +137,7 @@ def sign_text(
         consent,
         text_version=version,
         prepared_by=text.sent_by if text.state is TextState.SUBMITTED else "",
+        style_id=text.style_id,
     )
     session.execute(delete(WorkingText).where(WorkingText.draft_id == draft_id))
     return review_id
@@ -184,7 +189,8 @@ def reject(
 def add_addendum(session: Session, review_id: uuid.UUID, text: str, reader: Reader) -> uuid.UUID:
     """Add something to a signed report; the report stays as it was signed.
 
-    The same words by the same person are added once.
+    The same words by the same person are added once. With the report, the addendum is a prior
+    report of the patient's later studies.
 
     Args:
         session: the caller's transaction.
@@ -217,9 +223,11 @@ def add_addendum(session: Session, review_id: uuid.UUID, text: str, reader: Read
     )
     if earlier is not None:
         return earlier
-    return _keep(
+    added = _keep(
         session, draft, ReviewDecision.ADDENDUM, reader, follows_id=report.id, addendum=text
     )
+    _apply_to_later(session, draft.study_id, ADDED_EARLIER)
+    return added
 
 
 def countersign(session: Session, review_id: uuid.UUID, reader: Reader) -> uuid.UUID:
@@ -296,8 +304,11 @@ def _keep_report(
     findings: str,
     impression: str,
     consent: bool | None,
+    *,
+    style_id: uuid.UUID | None = None,
     **columns: object,
 ) -> uuid.UUID:
+    begun = begun_text(session, draft, style_id, findings, impression)
     review_id = _keep(
         session,
         draft,
@@ -306,18 +317,23 @@ def _keep_report(
         findings=findings,
         impression=impression,
         training_consent=settings().training_consent if consent is None else consent,
-        text_sha256=digest_text(findings, impression),
+        text_sha256=digest_text(findings, impression, style_id),
         distances={
-            "findings": measure_section(draft.findings, findings),
-            "impression": measure_section(draft.impression, impression),
+            "findings": measure_section(begun["findings"], findings),
+            "impression": measure_section(begun["impression"], impression),
         },
+        style_id=style_id,
         **columns,
     )
     readings.end(session, draft.id, reader.account_id, ReadingEnd.SIGNED)
-    study = session.get_one(Study, draft.study_id)
-    ids = [PatientId(study.patient_id, study.patient_id_issuer)]
-    later_studies.apply_prior_report(session, ids, [study.id], SIGNED_EARLIER)
+    _apply_to_later(session, draft.study_id, SIGNED_EARLIER)
     return review_id
+
+
+def _apply_to_later(session: Session, study_id: uuid.UUID, detail: str) -> None:
+    study = session.get_one(Study, study_id)
+    ids = [PatientId(study.patient_id, study.patient_id_issuer)]
+    later_studies.apply_prior_report(session, ids, [study.id], detail)
 
 
 def _keep(

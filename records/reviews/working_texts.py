@@ -1,7 +1,8 @@
 """The text that readers write from a draft before one of them signs it.
 
 Each save names the version that it was made from. So two readers cannot overwrite each other: whose
-version is not the newest is refused, and is told what the other one saved. Version 0 is the draft.
+version is not the newest is refused, and is told what the other one saved. Version 0 is the draft,
+in the words of the house style of its reader or site, where there is one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from sqlalchemy.orm import Session
 from records.audit.looks import note_look
 from records.database.draft_tables import Draft
 from records.database.review_tables import WorkingText
+from records.database.style_tables import ReportStyle
+from records.database.tables import Study
 from records.errors import NotAllowed, TextChanged
+from records.report_styles import applying, styles
 from records.reviews import readings
 from records.reviews.readers import MOST_TEXT, Reader, digest_text, lock_draft
 from records.states import EventKind, ReadingEnd, TextState
@@ -31,11 +35,12 @@ class Text:
 
     Attributes:
         draft_id: the draft that it was written from.
-        version: of the text; 0 is the draft as the model wrote it.
+        version: of the text; 0 is the draft, which nobody has changed.
         saved_by: who saved it last; "" of the draft.
         saved_by_id: the account; None where nobody was logged in.
         sent_by: who gave it to somebody else; "" while it is OPEN.
         note: what that person wrote to whoever goes on.
+        style_id: the version of the house style from which it began; None where there is none.
     """
 
     draft_id: uuid.UUID
@@ -49,16 +54,19 @@ class Text:
     sent_by: str = ""
     sent_at: dt.datetime | None = None
     note: str = ""
+    style_id: uuid.UUID | None = None
 
     @property
     def etag(self) -> str:
         """What names exactly this text in If-Match and ETag (RFC 9110, section 8.8.3)."""
-        return f'"{self.draft_id}-{self.version}"'
+        # A text that nobody has saved is another one in another style.
+        style = f"-{self.style_id}" if self.version == 0 and self.style_id else ""
+        return f'"{self.draft_id}-{self.version}{style}"'
 
     @property
     def sha256(self) -> str:
         """The digest by which a signature names what was shown."""
-        return digest_text(self.findings, self.impression)
+        return digest_text(self.findings, self.impression, self.style_id)
 
 
 class StaleText(TextChanged):
@@ -74,8 +82,13 @@ class StaleText(TextChanged):
         self.current = current
 
 
-def read(session: Session, draft: Draft) -> Text:
+def read(session: Session, draft: Draft, account_id: uuid.UUID | None = None) -> Text:
     """The working text of a draft; the draft's own where nobody has written.
+
+    Args:
+        session: the caller's transaction.
+        draft: the draft.
+        account_id: of who reads it, whose style comes before the site's.
 
     Raises:
         NotAllowed: the draft is shown to nobody.
@@ -83,7 +96,9 @@ def read(session: Session, draft: Draft) -> Text:
     refuse_withheld(session, draft.id)
     note_look(study_ids=[draft.study_id])
     row = session.get(WorkingText, draft.id, populate_existing=True)
-    return _to_text(row) if row else Text(draft.id, 0, draft.findings, draft.impression)
+    if row is not None:
+        return _to_text(row)
+    return _begin(draft, styles.find_in_force(session, _site_of(session, draft), account_id))
 
 
 def list_left(
@@ -111,6 +126,7 @@ def save(
     findings: str,
     impression: str,
     reader: Reader,
+    style_id: uuid.UUID | None = None,
 ) -> Text:
     """Save what a reader wrote.
 
@@ -123,6 +139,7 @@ def save(
         findings: as written, MOST_TEXT characters at most.
         impression: as written, MOST_TEXT characters at most.
         reader: who writes.
+        style_id: the style of version 0, as the reader saw it; later versions keep theirs.
 
     Returns:
         The text with its new version.
@@ -137,7 +154,7 @@ def save(
         raise NotAllowed(f"a section may have {MOST_TEXT} characters at most; nothing was saved")
     findings, impression = _clean(findings), _clean(impression)
     draft = _lock_open(session, draft_id, reader)
-    current = read(session, draft)
+    current = _read_seen(session, draft, reader, style_id)
     is_same = (findings, impression) == (current.findings, current.impression)
     if version != current.version:
         if is_same and current.saved_by == reader.name and version < current.version:
@@ -150,20 +167,23 @@ def save(
 
 
 def discard(session: Session, draft_id: uuid.UUID, version: int, reader: Reader) -> Text:
-    """Give up what was written, and begin again with the draft.
+    """Give up what was written, and begin again with the draft, in the style in force now.
 
     Raises:
         NotFound, StaleText, NotAllowed: as `save`.
     """
     draft = _lock_open(session, draft_id, reader)
-    current = read(session, draft)
+    current = read(session, draft, reader.account_id)
     if version != current.version:
         raise StaleText(current)
     _refuse_submitted(current, reader)
     if current.version == 0:
         return current
-    text = _write(session, draft, current, draft.findings, draft.impression, reader)
+    style = styles.find_in_force(session, _site_of(session, draft), reader.account_id)
+    begun = _begin(draft, style)
+    text = _write(session, draft, current, begun.findings, begun.impression, reader)
     row = session.get_one(WorkingText, draft_id)
+    row.style_id = begun.style_id
     row.state, row.sent_by, row.sent_by_id = TextState.OPEN, "", None
     row.sent_at, row.note = None, ""
     session.flush()
@@ -179,6 +199,7 @@ def send_on(
     to: TextState,
     reader: Reader,
     note: str = "",
+    style_id: uuid.UUID | None = None,
 ) -> Text:
     """Give a text to somebody who may sign (SUBMITTED), or to a second reader.
 
@@ -190,14 +211,14 @@ def send_on(
     if to is TextState.OPEN:
         raise NotAllowed("a text is submitted or sent to a second reader")
     draft = _lock_open(session, draft_id, reader)
-    current = read(session, draft)
+    current = _read_seen(session, draft, reader, style_id)
     if version != current.version:
         raise StaleText(current)
     if current.state is to and current.sent_by == reader.name:
         return current
     _refuse_submitted(current, reader)
     if current.version == 0:
-        _write(session, draft, current, draft.findings, draft.impression, reader)
+        _write(session, draft, current, current.findings, current.impression, reader)
     row = session.get_one(WorkingText, draft_id)
     row.state, row.sent_by, row.sent_by_id = to, reader.name, reader.account_id
     row.sent_at, row.note = func.clock_timestamp(), note.strip()
@@ -207,6 +228,36 @@ def send_on(
     _note(session, draft, EventKind.SENT_ON, f"the text, {whom}, by {reader.name}")
     readings.end(session, draft.id, reader.account_id, ReadingEnd.SENT)
     return _to_text(row)
+
+
+def _site_of(session: Session, draft: Draft) -> uuid.UUID:
+    return session.get_one(Study, draft.study_id).site_id
+
+
+def _begin(draft: Draft, style: ReportStyle | None) -> Text:
+    """Version 0 of a text: the draft in the words of a style."""
+    if style is None:
+        return Text(draft.id, 0, draft.findings, draft.impression)
+    styled = applying.apply(styles.content_of(style), draft.findings, draft.impression)
+    return Text(draft.id, 0, styled.findings, styled.impression, style_id=style.id)
+
+
+def _read_seen(session: Session, draft: Draft, reader: Reader, style_id: uuid.UUID | None) -> Text:
+    """The text as it stands; version 0 in the style in which the reader saw it.
+
+    Raises:
+        StaleText: the reader cannot have seen it in that style.
+    """
+    current = read(session, draft, reader.account_id)
+    if current.version or current.style_id == style_id:
+        return current
+    if style_id is None:
+        return _begin(draft, None)
+    site_id = _site_of(session, draft)
+    style = styles.may_begin_with(session, style_id, site_id, reader.account_id)
+    if style is None:
+        raise StaleText(current)
+    return _begin(draft, style)
 
 
 def _lock_open(session: Session, draft_id: uuid.UUID, reader: Reader) -> Draft:
@@ -226,7 +277,9 @@ def _write(
 ) -> Text:
     if current.version == 0:
         _note(session, draft, EventKind.EDITED, f"by {reader.name}")
-        row = WorkingText(draft_id=draft.id, study_id=draft.study_id, version=1)
+        row = WorkingText(
+            draft_id=draft.id, study_id=draft.study_id, version=1, style_id=current.style_id
+        )
         session.add(row)
     else:
         row = session.get_one(WorkingText, draft.id)
@@ -257,6 +310,7 @@ def _to_text(row: WorkingText) -> Text:
         sent_by=row.sent_by,
         sent_at=row.sent_at,
         note=row.note,
+        style_id=row.style_id,
     )
 
 

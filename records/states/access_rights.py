@@ -41,6 +41,7 @@ class Permission(StrEnum):
     READ_CAMPAIGNS = "READ_CAMPAIGNS"  # what is in campaigns, patients among it
     MANAGE_CAMPAIGNS = "MANAGE_CAMPAIGNS"
     MANAGE_MODELS = "MANAGE_MODELS"  # stop and recall models, propose and agree on modes
+    MANAGE_STYLES = "MANAGE_STYLES"  # the report style of a site
     SEND_ORDERS = "SEND_ORDERS"  # orders and resources of other systems, and their own ones again
     READ_OPERATIONS = "READ_OPERATIONS"  # parts, alarms, nights and counts; no patients
     READ_PROBES = "READ_PROBES"  # /readyz and /metrics

@@ -34,6 +34,7 @@ from tests.support.nights import add_nights
 from tests.support.ordered_studies import receive as receive_order
 from tests.support.outside_reports import receive as receive_report
 from tests.support.registered_studies import complete, new_instance, register
+from tests.support.report_styles import make_site_style
 from tests.support.seeded_studies import EXPECTED_PARTS, StudySeeder, seed_heartbeats
 from worker.draft_comparisons import compare_drafts
 
@@ -75,6 +76,7 @@ def fill(setting: Callable[..., None]) -> dict[str, Any]:
     draft_again(draft(2, (NODULE, 0.9)), CLEAR)
     compare_drafts()
     work()
+    make_site_style()
     receive_order(patient=patient_number(3))
     (kept,) = register(new_instance("1.2.4", sop="1.2.4.1", patient=patient_number(4)))
     register(new_instance("1.2.4", sop="1.2.4.2", patient=patient_number(3)))  # a hold
@@ -102,6 +104,7 @@ def fill(setting: Callable[..., None]) -> dict[str, Any]:
             "message_id": message,
             "campaign_id": campaign,
             "digest": "bundle",
+            "code": "default",
         }
 
 

@@ -133,6 +133,12 @@ def plant(name, number, site_id, code, sender, client):
         reason=f"{name} was tried",
         figures=json.dumps(asdict(Acceptance(1, 0, 0, 0, 0, 0, None, None, is_enough=False))),
     )
+    run_sql(
+        "INSERT INTO report_styles (site_id, version, name, content, saved_by)"
+        " VALUES (:site, 1, :name, '{}', 'Dr. Roe')",
+        site=site_id,
+        name=name,
+    )
     return {
         "study": study,
         "uid": uid,
@@ -143,6 +149,7 @@ def plant(name, number, site_id, code, sender, client):
         "discrepancy_id": discrepancy,
         "comparison_id": comparison,
         "digest": "bundle",
+        "code": code,
         "proposal_id": proposal,
         "message_id": message,
         "campaign_id": campaign,

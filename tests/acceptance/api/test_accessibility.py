@@ -27,6 +27,7 @@ from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again
 from tests.support.filled_records import add_states, addresses, fill
 from tests.support.page_looks import LOOKS, PICTURES, is_wide
 from tests.support.paths import ROOT
+from tests.support.report_styles import make_site_style
 
 FOLDER = ROOT / "tests/data/axe-core"
 SHA256 = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"  # of axe.min.js 4.14.1
@@ -219,6 +220,34 @@ def test_no_page_violates_wcag(serve, browser, filled):
         page.evaluate("document.querySelector('main').append(document.createElement('img'))")
         checker.look("an image without words")
         assert any(one.startswith("image-alt") for one in checker.found)
+
+
+def test_a_report_style_in_every_state(serve, browser, database, data_dir):
+    study = draft(1, (CLEAR, 0.9))
+    make_account("ada", Role.LEAD, sites=["default"], name="Ada Lovelace")
+    with checking(browser, serve().url) as checker:
+        checker.log_in("ada")
+        page = checker.page
+        checker.open("/report-styles", "no report style")
+        checker.open("/report-styles/sites/default", "a new report style")
+        page.get_by_label("Name of the style").fill("House")
+        page.get_by_label("The model writes (1)").fill("The heart is large.")
+        page.get_by_label("The house writes (1)").fill("The heart is normal.")
+        page.get_by_role("button", name="Save the style").click()
+        expect(page.locator("#faults")).to_be_visible()
+        checker.look("a refused report style")
+        make_site_style()
+        checker.open("/report-styles", "a report style")
+        checker.open("/report-styles/sites/default", "the form of a report style")
+        checker.open(f"/studies/{study}", "a text in a report style")
+        expect(page.locator("#house li")).to_have_count(1)
+        page.locator("#findings").press("Alt+p")
+        expect(page.get_by_role("dialog")).to_be_visible()
+        checker.look("the list of phrases")
+        checker.open(f"/studies/{study}/sign", "signing in a report style")
+        page.get_by_role("button", name="Sign the report").click()
+        checker.look("a report in a report style")
+        checker.assert_nothing()
 
 
 def test_the_pages_of_models_in_every_state(serve, browser, database, data_dir):

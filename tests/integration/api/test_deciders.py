@@ -93,6 +93,11 @@ def decisions(ids):
             {"reason": "wrong sides"},
             "SELECT stopped_by FROM bundle_stops",
         ),
+        "style": (
+            "/api/report-styles/sites/default/end",
+            {"version": 1},
+            "SELECT saved_by FROM report_styles WHERE version > 1",
+        ),
         "priority": (
             "/api/worklist/changes",
             {"studies": [str(ids["drafted"])], "action": "PRIORITY", "priority": "STAT"},
@@ -103,7 +108,7 @@ def decisions(ids):
 
 KINDS = [
     *("decision", "many", "withdrawal", "reinstatement"),
-    *("settlement", "rejection", "campaign", "stop", "priority"),
+    *("settlement", "rejection", "campaign", "stop", "priority", "style"),
 ]
 
 
@@ -147,7 +152,7 @@ def test_a_program_is_kept_with_whom_it_acts_for(client, ids, kind):
     headers = {"authorization": f"Bearer {token}"}
     address, body, query = decisions(ids)[kind]
     answer = client.post(address, json=body | {"by": "Dr. Roe"}, headers=headers)
-    if kind in ("decision", "many", "settlement", "rejection"):
+    if kind in ("decision", "many", "settlement", "rejection", "style"):
         # No program can be given the right to decide about these.
         assert answer.status_code == 403
         return
@@ -219,6 +224,7 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
         "CountersignRequest",
         "DecisionRequest",
         "DiscardRequest",
+        "EndRequest",
         "ReinstatementRequest",
         "RejectRequest",
         "ScoreRequest",
@@ -228,6 +234,7 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
         "SiteMoveRequest",
         "StopRequest",
         "StudyChangeRequest",
+        "StyleRequest",
         "TextRequest",
         "WithdrawalRequest",
     }

@@ -120,8 +120,8 @@ def walk(client, visitor, ids):
                 continue
         answer = client.get(address)
         if address in starts:
-            # Who sees every site needs no emergency.
-            may_refuse = {409} if parts.path == "/emergency" else set()
+            # Who sees every site needs no emergency; an own style is an account's.
+            may_refuse = {409} if parts.path in ("/emergency", "/report-styles/own") else set()
             assert answer.status_code in {200, 204, 303, 404, 422, 503} | may_refuse, address
         else:
             leads_on = parts.path.endswith(("/next", "/previous")) and answer.status_code == 303
@@ -185,7 +185,8 @@ def expected_forms(visitor):
 def _without_rows(visitor):
     """Forms of rows that are not there: the campaign and the message are of no site."""
     if visitor.session is None:
-        return {("POST", "/worklist/views")}  # a view is an account's own
+        # A view and an own style are an account's.
+        return {("POST", "/worklist/views"), ("POST", "/report-styles/own")}
     if visitor.site_ids is None:
         return set()
     left_out = {

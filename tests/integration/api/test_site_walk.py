@@ -348,6 +348,9 @@ def test_nothing_of_another_site_is_changed(walk):
     tables = ("events", "orders", "received_messages", "campaigns", "discrepancies", "holds")
     tables += ("mode_proposals",)
     tables += ("reviews", "readings", "worklist_views", "report_scores")
+    tables += ("reviews", "readings", "worklist_views", "report_styles")
+    sections = [{"section": name, "heading": "x"} for name in ("findings", "impression")]
+    style = {"name": "x", "sections": sections, "version": 1}
     before = [run_sql(f"SELECT * FROM {table} ORDER BY id") for table in tables]
     bodies = {
         "decision": {"decision": "CANCEL", "holds": [str(theirs["hold"])]},
@@ -367,6 +370,8 @@ def test_nothing_of_another_site_is_changed(walk):
         "addendum": {"text": "x"},
         "countersign": {},
         "score": {"score": "1"},
+        "{code}": style,
+        "end": {"version": 1},
         "retry": {"state": "MISSING", "reason": "NOT_HERE"},
     }
     order = {
@@ -392,6 +397,7 @@ def test_nothing_of_another_site_is_changed(walk):
         "/campaigns/{campaign_id}/change": {"action": "pause"},
         "/messages/{message_id}/settle": {},
         "/mode-proposals/{proposal_id}/decision": {"answer": "consent"},
+        "/report-styles/sites/{code}": {"version": "1", "then": "end"},
         "/second-look/{discrepancy_id}/answer": {"verdict": "CONFIRMED"},
     }
     for route, form in forms.items():

@@ -1,20 +1,25 @@
 """A report that was signed here is a prior report of later studies, by the one rule."""
 
+import re
 from dataclasses import replace
 
 import pytest
+from starlette.testclient import TestClient
 
 import model.manifest
 import model.reporter
+from api.app import make_app
 from model.case import unpack
 from model.prompting.prompt import read_prior
 from model.reporter import NullReporter
 from records import hold_decisions
 from records.blobs import Blobs
 from records.database.draft_tables import Draft, DraftRequest
+from records.database.review_tables import Review
 from records.database.session import unit_of_work
 from records.database.tables import Study
 from records.reviews import signing
+from records.reviews.readers import Reader
 from records.settings import settings
 from records.states import Decision, HoldReason, ReportStatus, RequestState, Stage
 from records.workflow import holds, requests, withdrawals
@@ -106,6 +111,61 @@ def test_a_signed_report_is_kept_with_the_later_draft_word_for_word(earlier):
         "text": TEXT,
     }
     assert read_prior(kept.prompt, "prior_report") == TEXT
+
+
+def add(review, text, reader="Dr. Doe"):
+    with unit_of_work() as session:
+        return signing.add_addendum(session, review, text, Reader(reader))
+
+
+def test_an_addendum_follows_the_report_with_its_time_and_author(earlier):
+    review = sign(earlier)
+    later = store("20260110", "A1", 2)
+    assert prepare() == 1
+    first = add(review, "The fracture was overlooked.")
+    assert prepare() == 1, "what is prepared is prepared again"
+    second = add(review, "Addendum 2: it was telephoned.", "Dr. Roe")
+    assert prepare() == 1
+    assert add(review, "The fracture was overlooked.") == first
+    assert prepare() == 0, "the same words are added once"
+    text = (
+        "No nodule. ADDENDUM: The fracture was overlooked. Addendum 2: it was telephoned. "
+        "The lungs are clear."
+    )
+    assert prior_of(later).prior_report == text
+    draft()
+    kept = current_draft(later).prior_report
+    assert kept["text"] == text.replace(":", ""), "the prompt has no colons"
+    assert [(one["id"], one["by"], one["text"]) for one in kept["addenda"]] == [
+        (str(first), "Dr. Doe", "The fracture was overlooked."),
+        (str(second), "Dr. Roe", "Addendum 2: it was telephoned."),
+    ]
+    with unit_of_work() as session:
+        times = [session.get_one(Review, each).decided_at.isoformat() for each in (first, second)]
+    assert [one["at"] for one in kept["addenda"]] == times
+    add(review, "A third one.")
+    assert current_draft(later).prior_report == kept, "a draft that is made stays"
+
+
+def test_the_page_of_the_later_study_has_the_addenda(earlier):
+    review = sign(earlier)
+    add(review, "The fracture was overlooked.")
+    later = store("20260110", "A1", 2)
+    prepare()
+    draft()
+    add(review, "It was added late.", "Dr. Roe")
+    with TestClient(make_app(settings()), base_url="http://localhost") as client:
+        page = client.get(f"/studies/{later}").text
+    shown = page[page.index("Prior report that the model was given") :]
+    assert re.search(
+        r"<h4>Addendum, [\d-]+ [\d:]+ \w+, Dr\. Doe</h4><p class=\"lines\">The fracture was", shown
+    )
+    late = re.search(
+        r"<h4>Addendum, [^<]*, Dr\. Roe</h4><p class=\"lines\">(.*?)</p>(.*?)</p>", shown
+    )
+    assert late[1] == "It was added late."
+    assert "the model was not given it" in late[2]
+    assert page.count("The fracture was overlooked.") >= 2, "it was in the prompt, too"
 
 
 def test_an_unsigned_draft_and_a_rejected_one_are_never_taken(earlier):

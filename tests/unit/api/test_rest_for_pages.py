@@ -43,6 +43,11 @@ FORMS = {
         f"POST /api/campaigns/{{campaign_id}}/{action}"
         for action in ("pause", "resume", "cancel", "retry")
     ],
+    "/report-styles/own": ["PUT /api/report-styles/own", "POST /api/report-styles/own/end"],
+    "/report-styles/sites/{code}": [
+        "PUT /api/report-styles/sites/{code}",
+        "POST /api/report-styles/sites/{code}/end",
+    ],
     "/models/{digest}/stop": ["POST /api/models/{digest}/stop"],
     "/models/{digest}/lift": ["POST /api/models/{digest}/lift"],
     "/mode-proposals": ["POST /api/mode-proposals"],
@@ -89,6 +94,7 @@ PAGES = {
     ],
     "/studies/{study}/differences": ["GET /api/studies/{uid}/working-text/differences"],
     "/studies/{study}/checks": ["GET /api/studies/{uid}/working-text/checks"],
+    "/studies/{study}/house-wordings": ["GET /api/studies/{uid}/working-text"],
     "/studies/{study}/sign": ["GET /api/studies/{uid}/working-text"],
     "/holds": ["GET /api/holds"],
     "/orders": ["GET /api/orders"],
@@ -112,6 +118,9 @@ PAGES = {
     "/campaigns/{campaign_id}/live": ["GET /api/campaigns/{campaign_id}"],
     "/campaigns/{campaign_id}/change": ["GET /api/campaigns/{campaign_id}"],
     "/quality": ["GET /api/quality", "GET /api/quality/by/{dimension}", "GET /api/quality/drift"],
+    "/report-styles": ["GET /api/report-styles"],
+    "/report-styles/own": ["GET /api/report-styles/own"],
+    "/report-styles/sites/{code}": ["GET /api/report-styles/sites/{code}"],
     "/models": ["GET /api/models"],
     "/models/{digest}/drafts": ["GET /api/models/{digest}/drafts"],
     "/tonight": ["GET /api/tonight", "GET /api/failures"],

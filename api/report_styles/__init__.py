@@ -1,0 +1,1 @@
+"""REST and pages of report styles: of sites, and of readers."""
