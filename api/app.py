@@ -64,6 +64,8 @@ from api.looks import LookRecorder
 from api.oidc.config import read_config
 from api.oidc.provider import Provider
 from api.problems import add_problem_handlers
+from api.quality import pages as quality_pages
+from api.quality import routes as quality_routes
 from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
 from api.report_styles import pages as style_pages
@@ -106,6 +108,7 @@ ROUTERS = tuple(
         comparisons,
         messages,
         models,
+        quality_routes,
         nights,
         campaigns,
         trail,
@@ -130,6 +133,7 @@ ROUTERS = tuple(
         comparison_pages,
         message_pages,
         model_pages,
+        quality_pages,
         night_pages,
         campaign_creation_pages,  # its /campaigns/new is no id
         campaign_pages,

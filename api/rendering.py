@@ -80,6 +80,7 @@ NAVIGATION = (
     ("/orders", "orders", "Orders"),
     ("/messages", "messages", "Messages"),
     ("/refusals", "refusals", "Refused"),
+    ("/quality", "quality", "Quality"),
     ("/models", "models", "Models"),
     ("/trail", "trail", "Trail"),
     ("/runbook", "runbook", "Runbook"),

@@ -21,6 +21,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     night_tables,
     operation_tables,
     order_tables,
+    quality_tables,
     report_tables,
     retention_tables,
     review_tables,

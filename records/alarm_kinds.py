@@ -29,6 +29,7 @@ class AlarmKind(StrEnum):
     TRAIL_UNSEALED = "TRAIL_UNSEALED"
     CERTIFICATE_ENDS = "CERTIFICATE_ENDS"
     MODEL_STOPPED = "MODEL_STOPPED"
+    QUALITY_DRIFT = "QUALITY_DRIFT"
 
 
 ALARM_TITLES: dict[AlarmKind, str] = {
@@ -53,6 +54,7 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.TRAIL_UNSEALED: "The trail is not sealed",
     AlarmKind.CERTIFICATE_ENDS: "A certificate of ours ends or cannot be renewed",
     AlarmKind.MODEL_STOPPED: "A person stopped a model",
+    AlarmKind.QUALITY_DRIFT: "Readers change or reject another share of drafts than before",
 }
 """Each kind in a few words, for a subject line."""
 
@@ -131,6 +133,11 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
     AlarmKind.MODEL_STOPPED: (
         "The page Models says who stopped it and why, and lists its drafts. Studies wait until the "
         "stop is lifted (`nightdraft model lift`) or a worker drafts with another bundle."
+    ),
+    AlarmKind.QUALITY_DRIFT: (
+        "Read some of these drafts beside their signed reports, and ask what has changed: films, "
+        "patients, orders, or how people read. The page Quality shows the line; `nightdraft model "
+        "stop` stops the model. The alarm closes by itself after a day inside the interval."
     ),
 }
 """What a person does about each kind, where whoever opens the alarm says nothing else."""

@@ -22,6 +22,7 @@ from records.database.session import unit_of_work
 from records.errors import BrokerDown, safe_text
 from records.operations import alarms, heartbeats, kept_answers, night_summaries, work_counts
 from records.orders import effects, queries
+from records.quality import counts, outcomes
 from records.reports import discrepancies, finals
 from records.settings import settings
 from records.states import Stage
@@ -38,7 +39,7 @@ from records.workflow import (
     tallies,
 )
 from records.worklist import locks
-from worker import bells, retention
+from worker import bells, quality_alarm, retention
 from worker.alarm_channels import configured_channels
 from worker.campaigns import tend
 from worker.circuit_breaker import forgive_trial, trip, what_follows
@@ -91,9 +92,12 @@ def sweep() -> SweepResult:
     with unit_of_work() as session:
         tallies.fold(session)
         work_counts.fold(session)
+        counts.fold(session)
         received_messages.remove_old(session, settings().message_days)
         locks.forget_ended(session)
         kept_answers.remove_old(session, settings().idempotency_hours)
+    with unit_of_work() as session:
+        quality_alarm.settle_if_due(session)
     _sum_up_nights()
     _remove_due()
     if any(asdict(result).values()):
@@ -215,6 +219,7 @@ def _ring(stage: Stage) -> int:
                 finals.find_waiting_comparison(session)
                 or discrepancies.find_waiting_check(session)
                 or draft_comparisons.find_waiting(session)
+                or outcomes.find_waiting(session)
             )
             ready = [
                 *pixel_comparisons.list_uncompared(session, 1),

@@ -23,7 +23,14 @@ from records.settings import settings
 from records.states import Stage
 from records.telemetry import log_context, logger
 from records.workflow import leases
-from worker import comparing, discrepancies, draft_comparisons, final_comparisons, preparing
+from worker import (
+    comparing,
+    discrepancies,
+    draft_comparisons,
+    final_comparisons,
+    outcomes,
+    preparing,
+)
 from worker import sweep as sweeping
 from worker.app import app
 from worker.circuit_breaker import CircuitBreaker
@@ -69,6 +76,7 @@ def prepare(request_id: str) -> None:
         final_comparisons.compare_finals(is_stopping)
         discrepancies.check_waiting(is_stopping)
         draft_comparisons.compare_drafts(is_stopping)
+        outcomes.complete_outcomes(is_stopping)
         preparing.prepare_ready(
             heartbeats.this_process(),
             PREPARE_SECONDS,

@@ -174,6 +174,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/studies/{study}/reject"): _SIGNED,
     ("POST", "/studies/{study}/addendum"): _SIGNED,
     ("POST", "/studies/{study}/countersign"): _SIGNED,
+    ("POST", "/studies/{study}/score"): _SIGNED,
     ("GET", "/api/studies/{uid}/working-text"): _EDITED,
     ("GET", "/api/studies/{uid}/working-text/checks"): _EDITED,
     ("GET", "/api/studies/{uid}/working-text/differences"): _EDITED,
@@ -186,6 +187,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/studies/{uid}/reviews/reject"): _SIGNED,
     ("POST", "/api/studies/{uid}/reviews/{review_id}/addendum"): _SIGNED,
     ("POST", "/api/studies/{uid}/reviews/{review_id}/countersign"): _SIGNED,
+    ("POST", "/api/studies/{uid}/reviews/{review_id}/score"): _SIGNED,
     ("GET", "/api/holds"): _STUDIES,
     ("POST", "/api/holds/decision"): _HOLDS,
     # Patients of other sites, in an emergency: until one is opened, nobody is shown.
@@ -272,6 +274,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/mode-proposals"): _MODELS,
     ("POST", "/api/mode-proposals/{proposal_id}/consent"): _MODELS,
     ("POST", "/api/mode-proposals/{proposal_id}/refuse"): _MODELS,
+    # What readers made of drafts, in numbers: one's own, or the sum of a lead's sites.
+    ("GET", "/quality"): _STUDIES,
+    ("GET", "/api/quality"): _STUDIES,
+    ("GET", "/api/quality.csv"): _STUDIES,
+    ("GET", "/api/quality/by/{dimension}"): _STUDIES,
+    ("GET", "/api/quality/drift"): _STUDIES,
     # Report styles.
     ("GET", "/report-styles"): _OPERATIONS,
     ("GET", "/report-styles/own"): _OWN_STYLE,

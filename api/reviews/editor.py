@@ -9,6 +9,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from api.access.decider import account_name
+from api.access.visitor import current_visitor
 from api.readers import account_id, hides, reader_of
 from api.reviews.text_checks import TextCheck, check_text
 from api.word_differences import WordsOf, compare_words
@@ -17,6 +19,8 @@ from records.database.review_tables import Review, WorkingText
 from records.database.style_tables import ReportStyle
 from records.database.tables import Study
 from records.emergency_grants import grant_of
+from records.quality import report_scores
+from records.quality.report_scores import NO_SCORING, ScoringState
 from records.report_styles import styles
 from records.report_styles.applying import Replacement
 from records.report_styles.content import WRITTEN_SECTIONS, Phrase
@@ -25,7 +29,13 @@ from records.report_styles.styles import content_of
 from records.reviews import lookup, readings, styled_reports, working_texts
 from records.reviews.readers import Reader
 from records.reviews.working_texts import Text
-from records.states import REJECT_LABELS, RejectReason, ReviewDecision
+from records.states import (
+    PEER_LABELS,
+    REJECT_LABELS,
+    PeerScore,
+    RejectReason,
+    ReviewDecision,
+)
 from records.workflow.site_scope import shows_study
 
 
@@ -45,6 +55,7 @@ class Editor:
         left: texts that were written from other drafts of the study.
         differences: by section, the words of the draft and of the text or report.
         checks: where its reader should look, before it is signed.
+        scoring: what who asks may do about the score of the report.
         style: the version from which the text or the report began; None where there is none.
         house_wordings: the sentences of the text or report that the style wrote.
         sections: the text or report as it is shown whole.
@@ -64,6 +75,7 @@ class Editor:
     left: Sequence[WorkingText] = ()
     differences: dict[str, list[WordsOf]] | None = None
     checks: Sequence[TextCheck] = ()
+    scoring: ScoringState = NO_SCORING
     style: ReportStyle | None = None
     house_wordings: Sequence[Replacement] = ()
     sections: Sequence[ShownSection] = ()
@@ -80,6 +92,11 @@ class Editor:
     def phrases(self) -> Sequence[Phrase]:
         """What the reader may insert."""
         return content_of(self.phrase_style).phrases if self.phrase_style else ()
+
+    @property
+    def scores(self) -> dict[PeerScore, str]:
+        """The scores that a second reader can give."""
+        return PEER_LABELS
 
     @property
     def reasons(self) -> dict[RejectReason, str]:
@@ -104,6 +121,8 @@ def load_editor(
     if draft is not None and report is not None and report.draft_id != draft.id:
         report = None  # a newer draft is read anew; the timeline names the earlier signature
     if report is not None:
+        visitor = current_visitor()
+        name = account_name(visitor) if visitor is not None else ""
         made_of = next((one for one in drafts if one.id == report.draft_id), None)
         following = [one for one in reversed(reviews) if one.follows_id == report.id]
         return Editor(
@@ -114,6 +133,7 @@ def load_editor(
                 one for one in following if one.decision == ReviewDecision.COUNTERSIGNED
             ],
             differences=differences(made_of, report.findings, report.impression),
+            scoring=report_scores.read_state(session, report, reader_of(name)),
             **_styled(
                 session,
                 session.get_one(Draft, report.draft_id),

@@ -1,7 +1,7 @@
 """House styles of reports, and which version of one a text and a report began from.
 
 Revision ID: 0052
-Revises: 0050
+Revises: 0051
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 import migrations
 
 revision = "0052"
-down_revision = "0050"
+down_revision = "0051"
 branch_labels = None
 depends_on = None
 

@@ -14,6 +14,7 @@ import nightdraft.cli.models
 import nightdraft.cli.operate
 import nightdraft.cli.order_mapping
 import nightdraft.cli.phantoms
+import nightdraft.cli.quality
 import nightdraft.cli.send
 import nightdraft.cli.support
 import nightdraft.cli.worklist  # noqa: F401

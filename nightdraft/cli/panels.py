@@ -39,6 +39,7 @@ PANELS = {
         "discrepancies",
         "comparisons",
         "model",
+        "quality",
         "trail",
         "blobs",
         "retention",

@@ -8,6 +8,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     bundle_tables,
     draft_tables,
     operation_tables,
+    quality_tables,
     review_tables,
     site_tables,
     style_tables,

@@ -549,6 +549,8 @@ _STATEMENTS: tuple[tuple[str, str], ...] = (
     ("study_locks", "DELETE FROM study_locks WHERE study_id = ANY (:studies)"),
     ("readings", "DELETE FROM readings WHERE study_id = ANY (:studies)"),
     ("working_texts", "DELETE FROM working_texts WHERE study_id = ANY (:studies)"),
+    ("draft_outcomes", "DELETE FROM draft_outcomes WHERE study_id = ANY (:studies)"),
+    ("report_scores", "DELETE FROM report_scores WHERE study_id = ANY (:studies)"),
     ("reviews", "DELETE FROM reviews WHERE study_id = ANY (:studies)"),
     ("studies", "UPDATE studies SET request_id = NULL WHERE id = ANY (:studies)"),
     ("draft_requests", "UPDATE draft_requests SET draft_id = NULL WHERE study_id = ANY (:studies)"),

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.draft_tables import Draft
+from records.database.quality_tables import DraftOutcome
 from records.database.review_tables import Review, WorkingText
 from records.database.tables import Study
 from records.errors import NotAllowed, NotFound
@@ -352,6 +353,18 @@ def _keep(
     )
     session.add(review)
     session.flush()
+    if decision in (ReviewDecision.SIGNED, ReviewDecision.REJECTED):
+        session.add(
+            DraftOutcome(
+                review_id=review.id,
+                study_id=draft.study_id,
+                draft_id=draft.id,
+                account_id=reader.account_id,
+                decision=decision,
+                bundle_digest=draft.bundle_digest,
+            )
+        )
+        session.flush()
     # The event holds neither the text nor the note, for either may name the patient.
     events.append_event(
         session,

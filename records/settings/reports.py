@@ -25,6 +25,26 @@ class ReportSettings(BaseModel):
         "NIGHTDRAFT_READ_FIRST is off, drawn from reader and study. It measures what a draft "
         "changes.",
     )
+    quality_baseline_days: int = Field(
+        json_schema_extra=ADVANCED,
+        default=28,
+        ge=1,
+        description="Days of the baseline of a model at a site: its first ones there "
+        "([quality](../use/quality.md)).",
+    )
+    quality_baseline_drafts: int = Field(
+        json_schema_extra=ADVANCED,
+        default=100,
+        ge=1,
+        description="Drafts that readers must have decided on in a baseline; it lasts until then.",
+    )
+    quality_drift_days: int = Field(
+        json_schema_extra=EVERYDAY,
+        default=7,
+        ge=0,
+        description="Days running outside the interval of the baseline after which the alarm "
+        "QUALITY_DRIFT opens; 0 opens none.",
+    )
     sign_fresh_seconds: float = Field(
         json_schema_extra=EVERYDAY,
         default=0.0,

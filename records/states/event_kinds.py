@@ -66,6 +66,7 @@ class EventKind(StrEnum):
     REJECTED = "REJECTED"
     ADDENDUM = "ADDENDUM"
     COUNTERSIGNED = "COUNTERSIGNED"
+    SCORED = "SCORED"  # a second reader scored the report; the score is in no timeline
     CONSENT = "CONSENT"
     IMAGE_REJECTED = "IMAGE_REJECTED"
     REINSTATED = "REINSTATED"

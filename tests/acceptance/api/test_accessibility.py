@@ -22,6 +22,7 @@ from records.bundles import known, modes, stops
 from records.database.session import unit_of_work
 from records.states import ActorKind, Role, SiteMode
 from tests.support.accounts import PASSWORD, make_account
+from tests.support.decided_drafts import fill_quality
 from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again
 from tests.support.filled_records import add_states, addresses, fill
 from tests.support.page_looks import LOOKS, PICTURES, is_wide
@@ -276,4 +277,33 @@ def test_the_pages_of_models_in_every_state(serve, browser, database, data_dir):
         checker.open("/models/bundle/drafts", "a recall")
         checker.open(f"/studies/{study}", "a study with a stopped draft")
         checker.open("/", "a worklist with a stopped draft")
+        checker.assert_nothing()
+
+
+def test_the_page_of_quality_in_every_state(serve, browser, database, data_dir):
+    ada = make_account("ada", Role.LEAD, sites=["default"], name="Ada Lovelace")
+    make_account("roe", Role.READER, sites=["default"])
+    url = serve().url
+    with checking(browser, url) as checker:
+        checker.log_in("ada")
+        checker.open("/quality", "quality without a draft")
+        last = fill_quality(ada)
+        for query, name in (
+            ("", "quality of a site"),
+            ("?by=model&view=PA", "quality by model"),
+            ("?whose=own", "quality of oneself"),
+            ("?since=2020-01&until=2020-02", "quality of other months"),
+        ):
+            checker.open(f"/quality{query}", name)
+        checker.open(f"/studies/{last}", "a report of one's own")
+        checker.page.get_by_role("button", name="Log out").click()
+        checker.log_in("roe")
+        checker.open("/quality", "quality of a reader")
+        checker.open("/quality?whose=sites", "quality that a reader may not see")
+        checker.open(f"/studies/{last}", "a report that can be scored")
+        page = checker.page
+        page.get_by_label("Score").select_option("2a")
+        page.get_by_role("button", name="Give the score").click()
+        expect(page.get_by_text("You have scored this report: 2a")).to_be_visible()
+        checker.look("a report that was scored")
         checker.assert_nothing()

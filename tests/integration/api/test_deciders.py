@@ -227,6 +227,7 @@ def test_every_call_that_takes_a_name_takes_it_so(client):
         "EndRequest",
         "ReinstatementRequest",
         "RejectRequest",
+        "ScoreRequest",
         "SendRequest",
         "SettlementRequest",
         "SignRequest",

@@ -43,6 +43,7 @@ NOT_OFFERED = {
     # Offered once a report is signed, or while a draft is hidden (tests of the editor).
     ("POST", "/studies/{study}/addendum"),
     ("POST", "/studies/{study}/countersign"),
+    ("POST", "/studies/{study}/score"),
     ("POST", "/studies/{study}/show-draft"),
     # Shown once studies are ticked, or once a view is saved; a script asks for the others.
     ("POST", "/worklist/change/confirmed"),

@@ -49,6 +49,10 @@ WITH_PARAMETERS = [
     "POST /api/studies/{uid}/reviews/reject",
     "POST /api/studies/{uid}/reviews/{review_id}/addendum",
     "POST /api/studies/{uid}/reviews/{review_id}/countersign",
+    "POST /api/studies/{uid}/reviews/{review_id}/score",
+    "GET /api/quality",
+    "GET /api/quality.csv",
+    "GET /api/quality/by/{dimension}",
     "GET /api/holds",
     "POST /api/holds/decision",
     "GET /api/messages",
@@ -100,6 +104,7 @@ WITH_PARAMETERS = [
     "POST /api/mode-proposals/{proposal_id}/refuse",
 ]
 WITHOUT_PARAMETERS = [
+    "GET /api/quality/drift",
     "GET /api/session",
     "GET /api/worklist/views",
     "GET /api/report-styles",

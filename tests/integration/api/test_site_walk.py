@@ -12,6 +12,7 @@ from records.accounts import programs
 from records.accounts.roles import PERMISSIONS
 from records.database.session import unit_of_work
 from records.operations import night_summaries
+from records.quality.cells import CELLS
 from records.settings import settings
 from records.states import Role, WorkKind
 from tests.support.accounts import PASSWORD, make_account, run_sql
@@ -111,6 +112,10 @@ NUMBERS_SEEN = (NUMBERS - {"/tonight/retry", "/api/failures"}) | {
     "/comparisons",
     "/api/comparisons",
     "/api/comparisons/table",
+    "/quality",
+    "/api/quality",
+    "/api/quality/by/{dimension}",
+    "/api/quality/drift",
 }
 """Where a number of each kind is found. Of what failed there is no kept number to plant."""
 
@@ -164,7 +169,7 @@ def walk(database, data_dir, setting):
 
 def fill(route, rows):
     """The path of a route with the ids of planted rows; every parameter has one."""
-    ids = {"night": "2026-11-24"} | {
+    ids = {"night": "2026-11-24", "dimension": "site"} | {
         name: str(value) for name, value in rows.items() if name != "resources"
     }
     if route.startswith("/fhir/"):
@@ -208,7 +213,7 @@ def test_no_route_shows_anything_of_another_site(walk):
             status, shown = found(clients[who], path, query, marks(theirs, THEIRS))
             assert not shown, (who, path, query, shown)
             assert status < 500, (who, path, query)
-            is_of_one = "{" in route and route not in NUMBERS and "{digest}" not in route
+            is_of_one = re.search(r"\{(?!digest|dimension)", route) and route not in NUMBERS
             is_of_one = is_of_one or "campaign=" in query  # a model is of no site
             if is_of_one:
                 assert status in (403, 404), (who, path, query, status)
@@ -255,6 +260,18 @@ def plant_numbers(planted, setting):
             campaign=rows["campaign_id"],
             number=number,
         )
+        for kept, day, numbers in (
+            ("quality_counts (month, view, device, age_group, sex, arm, numbers,",
+             "date_trunc('month', now())::date, 'PA', 'FIXED', 'FROM_40', 'F', 'WITH_DRAFT',",
+             f"array_fill(CAST(:number AS bigint), ARRAY[{len(CELLS)}]),"),
+            ("quality_days (day, watched, differing,", "now()::date,", ":number, :number,"),
+        ):  # fmt: skip
+            run_sql(
+                f"INSERT INTO {kept} bundle_digest, site_id)"
+                f" SELECT {day} {numbers} 'bundle', :site",
+                number=number,
+                site=site,
+            )
         of_errors = [("", "COMPARED"), ("Edema", "SAID"), ("Edema", "MISSED")]
         for observation, counted in of_errors:
             run_sql(
@@ -330,6 +347,7 @@ def test_nothing_of_another_site_is_changed(walk):
     theirs = planted[THEIRS] | dict.fromkeys(("access_id", "view_id"), planted[THEIRS]["study"])
     tables = ("events", "orders", "received_messages", "campaigns", "discrepancies", "holds")
     tables += ("mode_proposals",)
+    tables += ("reviews", "readings", "worklist_views", "report_scores")
     tables += ("reviews", "readings", "worklist_views", "report_styles")
     sections = [{"section": name, "heading": "x"} for name in ("findings", "impression")]
     style = {"name": "x", "sections": sections, "version": 1}
@@ -351,6 +369,7 @@ def test_nothing_of_another_site_is_changed(walk):
         "reject": {"draft": str(theirs["study"]), "reason": "WRONG_SIDE"},
         "addendum": {"text": "x"},
         "countersign": {},
+        "score": {"score": "1"},
         "{code}": style,
         "end": {"version": 1},
         "retry": {"state": "MISSING", "reason": "NOT_HERE"},

@@ -1,0 +1,1 @@
+"""What became of drafts: outcomes, their kept numbers, figures with intervals, and the drift."""
