@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from api.bundle_scores import read_scores
 from api.forms import FormFields, validate_form
 from api.list_queries import ListQuery
 from api.model_schemas import Digest, ProposalDecision, ProposalRequest, StopRequest
@@ -35,6 +36,7 @@ def show_models() -> str:
             proposals=modes.list_proposals(session),
             modes=list(SiteMode),
             enough=ENOUGH,
+            read_scores=read_scores,
         )
 
 

@@ -66,14 +66,14 @@ def draw_bars(bars: Sequence[Bar], description: str, mark: float | None = None) 
     ).format(WIDTH, HEIGHT, role, description, Markup("").join(pieces))
 
 
-def draw_share(share: float) -> Markup:
-    """A share as a small bar with its percentage. share: from 0 to 1."""
+def draw_share(share: float, words: str = "") -> Markup:
+    """A share as a small bar with its percentage, or with other words. share: from 0 to 1."""
     percent = round(100 * min(1.0, max(0.0, share)))
     return Markup(
         '<span class="share"><svg viewBox="0 0 100 10" preserveAspectRatio="none"'
         ' aria-hidden="true"><rect class="rest" width="100" height="10"/>'
-        '<rect class="used" width="{}" height="10"/></svg> {}%</span>'
-    ).format(percent, percent)
+        '<rect class="used" width="{}" height="10"/></svg> {}</span>'
+    ).format(percent, words or f"{percent}%")
 
 
 def _step(largest: int) -> int:
