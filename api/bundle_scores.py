@@ -24,7 +24,7 @@ class ScoreTable:
 
     Attributes:
         title: what they are; "" of those that stand alone.
-        settings: the columns, in the order in which they came; "" where a score names none.
+        settings: the columns, by their names; "" where a score names none.
         rows: by the name of a score, what each setting has of it.
     """
 
@@ -51,11 +51,12 @@ def read_scores(scores: Mapping[str, Any]) -> DeclaredScores:
     """Sort the scores of a manifest into facts and tables; those that stand alone come first."""
     facts: dict[str, str] = {}
     tables: dict[str, ScoreTable] = {"": ScoreTable("")}
-    for full_name, value in scores.items():
+    # PostgreSQL keeps no order of names.
+    for full_name, value in sorted(scores.items()):
         name, _, setting = full_name.partition(", ")
         if isinstance(value, Mapping):
             table = tables.setdefault(name, ScoreTable(name))
-            for row, score in value.items():
+            for row, score in sorted(value.items()):
                 table.add(str(row), setting, score)
         elif _is_number(value):
             tables[""].add(name, setting, value)

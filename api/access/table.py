@@ -279,7 +279,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/quality"): _STUDIES,
     ("GET", "/api/quality.csv"): _STUDIES,
     ("GET", "/api/quality/by/{dimension}"): _STUDIES,
-    ("GET", "/api/quality/drift"): _STUDIES,
+    ("GET", "/api/quality/drift"): Row(Permission.MANAGE_MODELS, Scope.SITES),
     # Report styles.
     ("GET", "/report-styles"): _OPERATIONS,
     ("GET", "/report-styles/own"): _OWN_STYLE,

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from api.access.table import TABLE, Scope
 from api.app import make_app
+from api.idempotency import IdempotencyKeys
 from api.looks import LookRecorder
 from model.dicom.image_process import compress
 from records.audit.keys import load_key
@@ -168,7 +169,7 @@ def test_who_asked_is_named_where_it_is_known(database, data_dir):
     account = make_account("ana")
     app = make_app(settings())
     places = [middleware.cls for middleware in app.user_middleware]
-    assert places[-1] is LookRecorder
+    assert places[-2:] == [LookRecorder, IdempotencyKeys]
     far = ("10.0.0.7", 50_000)
     with TestClient(app, base_url="http://localhost", client=far) as client:
         client.post("/login", data={"login": "ana", "password": PASSWORD}, follow_redirects=False)

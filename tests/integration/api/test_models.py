@@ -57,6 +57,8 @@ def answers(client, planted):
     ids = {k: v for k, v in planted.items() if k != "resources"} | {"night": "2026-11-24"}
     found = {}
     for _, path in addresses(ids):
+        if path == "/api/openapi.json":
+            continue  # its examples have the words of phantoms
         for query in ("", "?side=MISS_OF_MODEL", "?first=bundle&second=B", "?state=UNCHECKED"):
             answer = client.get(path + query)
             assert answer.status_code < 500 or path == "/readyz", (path, answer.text)

@@ -10,7 +10,7 @@ def test_scores_of_several_settings_stand_beside_each_other():
         {"bleu_4, priors none": 0.25, "bleu_4, priors context": 0.5, "rouge_l, priors none": 0.75}
     )
     (table,) = declared.tables
-    assert (table.title, table.settings) == ("", ["priors none", "priors context"])
+    assert (table.title, table.settings) == ("", ["priors context", "priors none"])
     assert list(table.rows) == ["bleu_4", "rouge_l"]
     assert 'width="25"' in table.rows["bleu_4"]["priors none"]
     assert "0.5" in table.rows["bleu_4"]["priors context"]
