@@ -180,6 +180,7 @@ def test_a_call_needs_what_the_page_needs_and_is_described(method, path, call):
 MIXED = {
     "/": "It shows parts and counts to who may see them.",
     "/live": "As the worklist.",
+    "/quality": "It shows the drift to who manages models.",
     "/studies/{study}": "It shows each part to who may see it.",
     "/studies/{study}/sign": "A trainee may read the text, too.",
     "/campaigns/{campaign_id}/change": "Its number is read by who may only look, too.",
