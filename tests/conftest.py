@@ -21,6 +21,7 @@ import psycopg2
 import pytest
 import redis
 import structlog
+from kombu import pools
 from pynetdicom.transport import AssociationSocket
 
 import migrations
@@ -28,10 +29,12 @@ from nightdraft.station.embedded import EmbeddedServers
 from nightdraft.station.embedded_postgres import PARTS_ROLE
 from nightdraft.station.wheels import free_port as any_free_port
 from records.blobs import Blobs
+from records.broker import celery_url
 from records.database.roles import Login
 from records.database.session import engine, forget_engine, make_engine
 from records.settings import settings
 from tests.support.byte_proxy import ByteProxy
+from worker.app import app
 
 _TEMPLATE = "template_migrated"
 _MEMORY = Path("/dev/shm")
@@ -190,6 +193,13 @@ def parts_database(database: str, setting: Callable[..., None]) -> str:
     return url
 
 
+def _let_app_ring_at(url: str) -> None:
+    """The Celery app reads its settings once, perhaps in a test of another server."""
+    app.conf.broker_url = celery_url(url)
+    pools.reset()
+    app._pool = app.amqp._producer_pool = None
+
+
 @pytest.fixture
 def broker(servers: EmbeddedServers, setting: Callable[..., None]) -> Iterator[str]:
     """An emptied Valkey: its URL, which is NIGHTDRAFT_REDIS_URL too."""
@@ -197,6 +207,7 @@ def broker(servers: EmbeddedServers, setting: Callable[..., None]) -> Iterator[s
     with redis.Redis.from_url(servers.owner_redis_url) as connection:
         connection.flushall()
     setting(redis_url=servers.owner_redis_url)
+    _let_app_ring_at(servers.owner_redis_url)
     yield servers.owner_redis_url
     servers.restart_dead()
 

@@ -86,6 +86,8 @@ SHOTS = (
     Shot("second-look", "Films that are looked at again, without being told who said what"),
     Shot("comparisons", "Two models on the same studies"),
     Shot("models", "The models that drafted here, their stops, and the modes of sites"),
+    Shot("quality", "What readers make of drafts, with intervals, and the drift"),
+    Shot("report-styles", "The headings, the order and the words of a house"),
     Shot("recall", "Every draft of one model: who signed it, and where it went"),
     Shot("runbook", "The runbook: what each alarm means, and what to do"),
     Shot("account", "One's own account: password, second factor, sessions"),

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from records.broker import celery_url
 from tests.support.worker_processes import Part, start
-from worker.app import app
 
 
 @pytest.fixture
@@ -16,7 +14,6 @@ def night(
 ) -> Callable[..., None]:
     """Real servers, an empty night, the null reporter; `night(lease_seconds=2)` sets more."""
     setting(bundle="null", quiet_seconds=0, retry_seconds=0, sweep_seconds=0.3)
-    app.conf.broker_url = celery_url(broker)
     return setting
 
 
