@@ -12,7 +12,7 @@ import pytest
 
 from records.accounts import programs
 from records.database.session import unit_of_work
-from records.states import Permission
+from records.states import WARNING, Permission
 from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.paths import ROOT
 from tests.support.seeded_studies import StudySeeder
@@ -66,7 +66,7 @@ def test_a_study_is_listed_read_saved_and_signed(serve, study, reader):
     assert len(listed.stdout.splitlines()) == 3
     assert f"{study} ROUTINE" in listed.stdout
     read = run(server, reader, "read", study)
-    assert read.stdout.startswith("DRAFT OF A MODEL")
+    assert read.stdout.startswith(WARNING)
     text = ("--findings", "The lungs are clear.", "--impression", "Normal.")
     saved = run(server, reader, "save", study, *text)
     assert "Findings: The lungs are clear." in saved.stdout, saved.stderr
