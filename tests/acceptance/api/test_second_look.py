@@ -20,14 +20,14 @@ from tests.support.discrepant_studies import (
 from tests.support.outside_reports import receive
 from tests.support.page_looks import look
 from tests.support.seeded_studies import StudySeeder
-from tools.pictures import VIEWPORT
+from tools.page_pictures import DESK
 from tools.pictures import open_page as open_picture_page
 from worker import draft_comparisons
 
 
 @pytest.fixture
 def page(browser):
-    page = open_picture_page(browser, VIEWPORT)
+    page = open_picture_page(browser, DESK)
     yield page
     page.close()
 
