@@ -8,11 +8,11 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from records.database.campaign_tables import CampaignStudy
-from records.database.draft_tables import DraftRequest
 from records.database.session import interval
 from records.database.tables import Event, Study
-from records.states import OPEN, CampaignStudyState, EventKind, Priority
+from records.states import CampaignStudyState, EventKind, Priority
 from records.workflow import events
+from records.workflow.request_priorities import set_open_request
 
 RECENT_HOURS = 24
 """Studies that arrived within so many hours are counted."""
@@ -87,17 +87,7 @@ def believe(session: Session, study: Study, wanted: Priority, calling_ae: str) -
         study.received_priority = wanted  # an order may take back what it gave
     study.priority = min(study.priority, wanted)
     session.flush()
-    request = session.scalar(
-        select(DraftRequest)
-        .where(DraftRequest.id == study.request_id, DraftRequest.state.in_(list(OPEN)))
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    if request is not None:
-        request.priority = min(request.priority, study.priority)
-        if request.waits_for_order and request.priority == Priority.STAT:
-            request.waits_for_order, request.not_before = False, None
-        session.flush()
+    request = set_open_request(session, study, Priority(study.priority), only_raise=True)
     events.append_event(
         session,
         study.id,

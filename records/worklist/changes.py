@@ -21,7 +21,6 @@ from records.database.review_tables import Review
 from records.database.tables import Study
 from records.errors import NotAllowed
 from records.states import (
-    OPEN,
     EndReason,
     EventKind,
     Priority,
@@ -30,6 +29,7 @@ from records.states import (
     VisibleState,
 )
 from records.workflow import events, requests
+from records.workflow.request_priorities import set_open_request
 from records.workflow.site_scope import shows
 from records.workflow.withdrawals import lock_study
 from records.workflow.worklist_rows import read_row
@@ -136,17 +136,7 @@ def choose_priority(session: Session, study: Study, priority: Priority, by: str)
         study.received_priority = study.priority
     study.priority = study.chosen_priority = priority
     session.flush()
-    request = session.scalar(
-        select(DraftRequest)
-        .where(DraftRequest.id == study.request_id, DraftRequest.state.in_(list(OPEN)))
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    )
-    if request is not None:
-        request.priority = priority
-        if request.waits_for_order and priority is Priority.STAT:
-            request.waits_for_order, request.not_before = False, None
-        session.flush()
+    request = set_open_request(session, study, priority)
     detail = f"{priority.name} in place of {before.name}, chosen by {by or 'a person'}"
     events.append_event(
         session,

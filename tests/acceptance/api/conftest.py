@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import (
@@ -23,6 +23,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from tests.support.accounts import PASSWORD
+from tests.support.seeded_studies import StudySeeder
 from tests.support.waiting import eventually
 from tools.pictures import CHROMIUM, FLAGS
 
@@ -141,3 +143,48 @@ def open_page(serve: Callable[..., Server], browser: Browser) -> Iterator[Callab
             page.wait_for_load_state("networkidle")
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def seeder(database: str, data_dir: Path) -> StudySeeder:
+    """Seeds studies whose films have 256 pixels a side."""
+    return StudySeeder(data_dir, size=256)
+
+
+@contextmanager
+def watched_page(browser: Browser, width: int, height: int) -> Iterator[Page]:
+    """A page; an error of the browser (a blocked script, a failed load) fails the test."""
+    opened = browser.new_page(viewport={"width": width, "height": height})
+    complaints: list[str] = []
+    opened.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type == "error" else None,
+    )
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def log_in_at(page: Page, url: str, login: str) -> Page:
+    """Log a person in, by the page of the login."""
+    page.goto(f"{url}/login")
+    page.get_by_label("Login name").fill(login)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    return page
+
+
+@pytest.fixture
+def log_in(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """`log_in(url, "roe")` is a page of somebody who is logged in, in a browser of its own."""
+    contexts: list[BrowserContext] = []
+
+    def open_it(url: str, login: str, **options: Any) -> Page:
+        contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}, **options))
+        return log_in_at(contexts[-1].new_page(), url, login)
+
+    yield open_it
+    for context in contexts:
+        context.close()

@@ -12,27 +12,14 @@ from records.database.session import unit_of_work
 from records.operations import alarms
 from records.states import WARNING, Priority
 from records.workflow.patients import Patient
-from tests.support.seeded_studies import StudySeeder, seed_heartbeats
-
-
-@pytest.fixture
-def seeder(database, data_dir):
-    return StudySeeder(data_dir, size=256)
+from tests.acceptance.api.conftest import watched_page
+from tests.support.seeded_studies import seed_heartbeats
 
 
 @pytest.fixture
 def page(browser):
-    """A page; an error of the browser (a blocked script, a failed load) fails the test."""
-    opened = browser.new_page(viewport={"width": 1440, "height": 900})
-    complaints = []
-    opened.on(
-        "console",
-        lambda message: complaints.append(message.text) if message.type == "error" else None,
-    )
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    yield opened
-    opened.close()
-    assert complaints == []
+    with watched_page(browser, 1440, 900) as opened:
+        yield opened
 
 
 def test_counts_are_live_and_filter(serve, seeder, page):

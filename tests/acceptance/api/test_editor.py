@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from records.states import Role
 from records.workflow.patients import Patient
-from tests.support.accounts import PASSWORD, make_account
+from tests.support.accounts import make_account
 from tests.support.seeded_studies import StudySeeder
 
 
@@ -20,27 +20,6 @@ def study(database, data_dir):
     for login, role in (("roe", Role.READER), ("doe", Role.LEAD), ("kim", Role.TRAINEE)):
         make_account(login, role, sites=["default"], name=f"Dr. {login.title()}")
     return study
-
-
-@pytest.fixture
-def log_in(browser):
-    """`log_in(url, "roe")` is a page of somebody who is logged in, in a browser of its own."""
-    contexts = []
-
-    def open_it(url, login, **options):
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.goto(f"{url}/login")
-        page.get_by_label("Login name").fill(login)
-        page.get_by_label("Password", exact=True).fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_role("button", name="Log out")).to_be_visible()
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
 
 
 def test_a_line_of_the_checks_comes_with_the_text_and_shows_its_sentence(serve, study, log_in):

@@ -20,7 +20,7 @@ from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.states import WARNING, Role
 from records.worklist import views
-from tests.acceptance.api.conftest import Server, servers_in
+from tests.acceptance.api.conftest import Server, log_in_at, servers_in
 from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.seeded_studies import StudySeeder
 from tests.support.waiting import eventually
@@ -101,13 +101,7 @@ def log_in(house, open_browser) -> Callable[..., Page]:
     """`log_in("roe")` is a page of somebody who is logged in, in a browser of its own."""
 
     def open_it(login, url=house.url, **options):
-        page = open_browser(**options).new_page()
-        page.goto(f"{url}/login")
-        page.get_by_label("Login name").fill(login)
-        page.get_by_label("Password", exact=True).fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_role("button", name="Log out")).to_be_visible()
-        return page
+        return log_in_at(open_browser(**options).new_page(), url, login)
 
     return open_it
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from records.states import Role, Stage
-from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.support.accounts import make_account, run_sql
 from tests.support.registered_studies import claim, prepare, save
 from tests.support.report_styles import make_site_style
 from tests.support.seeded_studies import StudySeeder
@@ -24,27 +24,6 @@ def study(database, data_dir):
     for login, role in (("roe", Role.READER), ("lea", Role.LEAD)):
         make_account(login, role, sites=["default"], name=f"Dr. {login.title()}")
     return study
-
-
-@pytest.fixture
-def log_in(browser):
-    """`log_in(url, "roe")` is a page of somebody who is logged in, in a browser of its own."""
-    contexts = []
-
-    def open_it(url, login, **options):
-        context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.goto(f"{url}/login")
-        page.get_by_label("Login name").fill(login)
-        page.get_by_label("Password", exact=True).fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        expect(page.get_by_role("button", name="Log out")).to_be_visible()
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
 
 
 def saved_findings():

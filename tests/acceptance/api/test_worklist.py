@@ -7,31 +7,17 @@ from records.database.session import unit_of_work
 from records.states import HoldReason, Priority, Role, VisibleState
 from records.workflow import holds, worklist_rows
 from records.worklist import locks, views
+from tests.acceptance.api.conftest import watched_page
 from tests.support.accounts import PASSWORD, let_pass, make_account, run_sql
 from tests.support.paths import ROOT
-from tests.support.seeded_studies import StudySeeder
 
 AXE = ROOT / "tests/data/axe-core/axe.min.js"
 
 
 @pytest.fixture
-def seeder(database, data_dir):
-    return StudySeeder(data_dir, size=256)
-
-
-@pytest.fixture
 def page(browser):
-    """A page; an error of the browser (a blocked script, a failed load) fails the test."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 800})
-    complaints = []
-    opened.on(
-        "console",
-        lambda message: complaints.append(message.text) if message.type == "error" else None,
-    )
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    yield opened
-    opened.close()
-    assert complaints == []
+    with watched_page(browser, 1280, 800) as opened:
+        yield opened
 
 
 def log_in(page, server, login="ada", role=Role.READER):
