@@ -10,6 +10,7 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -96,6 +97,8 @@ def show_study(
         now = database_time(session)
         row, draft = record.row, record.current_draft
         editor = load_editor(session, row.id, draft, record.drafts)
+        if editor.is_hidden:  # how far a draft is from a report tells what it says
+            record = replace(record, comparisons=())
         reader = other_reader(session, row.id)
     return render(
         "study.html",

@@ -64,7 +64,9 @@ def hide_page(session: Session, page: WorklistPage) -> WorklistPage:
     if not hidden:
         return page
     rows = [
-        dataclasses.replace(row, findings="", impression="") if row.draft_id in hidden else row
+        dataclasses.replace(row, findings="", impression="", is_hidden=True)
+        if row.draft_id in hidden
+        else row
         for row in page.rows
     ]
     return dataclasses.replace(page, rows=rows)

@@ -255,7 +255,7 @@ def read_study(
         is_hidden = draft is not None and hides(session, draft)
     if is_hidden:
         row = dataclasses.replace(record.row, findings="", impression="")
-        record = dataclasses.replace(record, row=row, drafts=())
+        record = dataclasses.replace(record, row=row, drafts=(), comparisons=())
     return StudyDetail(
         study=StudySummary.from_row(record.row),
         instances=[

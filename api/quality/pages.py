@@ -44,7 +44,8 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 ARM_LABELS = {
     ReadingArm.WITH_DRAFT: "with the draft from the beginning",
-    ReadingArm.READ_FIRST: "films first, without the draft",
+    ReadingArm.READ_FIRST: "films first, then the draft",
+    ReadingArm.WITHOUT_DRAFT: "no draft",
 }
 """What a reader saw first, in words for a person."""
 

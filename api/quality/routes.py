@@ -112,6 +112,8 @@ def write_csv(quality: Quality) -> str:
         lines.append(_line("untouched", edits.section, edits.untouched))
     for arm, time in quality.times.items():
         lines.append(_line("seconds to signature, median", arm.value, time.median))
+    lines.append(["begun without the draft", "reports", quality.own_texts, "", "", "", ""])
+    lines.append(["begun without the draft", "draft shown", quality.asked, "", "", "", ""])
     lines.append(_line("seconds to draft, median", "", quality.to_draft.median))
     for reason, number in quality.reject_reasons.items():
         lines.append(["rejected for", reason, number, "", "", "", quality.acceptance.rejected.part])

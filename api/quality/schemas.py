@@ -53,9 +53,10 @@ class Estimate(BaseModel):
 class Acceptance(BaseModel):
     """What became of drafts, as shares of those that were decided on.
 
-    small_edit: signed with a change of a tenth of the characters at most that changes none of the
-    14 observations. either: unedited or small_edit. differing: rejected, or signed with other
-    observations, as a share of those that could be compared.
+    Reports that were begun without the draft do not count. small_edit: signed with a change of a
+    tenth of the characters at most that changes none of the 14 observations. either: unedited or
+    small_edit. differing: rejected, or signed with other observations, as a share of those that
+    could be compared.
     """
 
     decided: int
@@ -131,9 +132,11 @@ class Quality(BaseModel):
     """All figures of a choice.
 
     whose: "sites" or "own". since, until: the first and the last month. waiting: decisions that are
-    not counted yet. times: from opening a study to its signature, by what the reader saw first.
-    to_draft: from opening a study to the draft, of who reads the films first. reject_reasons: NOTE
-    is a reason that a note alone says.
+    not counted yet. own_texts: reports that were begun without the draft; they count in times,
+    observations and scores alone. asked: readings drawn to be without a draft in which the reader
+    was shown it before the decision. times: from opening a study to its signature, by what the
+    reader saw first. to_draft: from opening a study to the draft, of who reads the films first.
+    reject_reasons: NOTE is a reason that a note alone says.
     """
 
     note: str = NOTE
@@ -141,6 +144,8 @@ class Quality(BaseModel):
     since: dt.date
     until: dt.date
     waiting: int
+    own_texts: int
+    asked: int
     acceptance: Acceptance
     edits: list[SectionEdits]
     times: Mapping[ReadingArm, ReadingTime]
@@ -157,6 +162,8 @@ class Quality(BaseModel):
             since=found.choice.since,
             until=found.choice.until,
             waiting=found.waiting,
+            own_texts=found.own_texts,
+            asked=found.asked,
             acceptance=Acceptance.of(found.acceptance),
             edits=[
                 SectionEdits(

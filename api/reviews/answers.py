@@ -16,7 +16,7 @@ from records.states import ReviewDecision
 def answer_text(session: Session, text: Text) -> WorkingText:
     """A text in work, with the whole of it as the page that signs shows it."""
     draft = session.get_one(Draft, text.draft_id)
-    given = (draft, text.style_id, text.findings, text.impression)
+    given = (text.style_id, text.findings, text.impression)
     return WorkingText(
         draft=text.draft_id,
         version=text.version,
@@ -31,9 +31,10 @@ def answer_text(session: Session, text: Text) -> WorkingText:
         style=text.style_id,
         house_wordings=[
             HouseWording.model_validate(each)
-            for each in styled_reports.list_standing(session, *given)
+            for each in styled_reports.list_standing(session, draft, text.draft_use, *given)
         ],
-        rendered=to_text(styled_reports.show_whole(session, *given)),
+        rendered=to_text(styled_reports.show_whole(session, draft, *given)),
+        draft_use=text.draft_use,
     )
 
 

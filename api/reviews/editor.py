@@ -28,11 +28,13 @@ from records.report_styles.layout import ShownSection
 from records.report_styles.styles import content_of
 from records.reviews import lookup, readings, styled_reports, working_texts
 from records.reviews.readers import Reader
-from records.reviews.working_texts import Text
+from records.reviews.working_texts import HiddenText, Text
 from records.states import (
     PEER_LABELS,
     REJECT_LABELS,
+    DraftUse,
     PeerScore,
+    ReadingArm,
     RejectReason,
     ReviewDecision,
 )
@@ -45,9 +47,11 @@ class Editor:
 
     Attributes:
         reader: who asks; the name is empty.
-        is_hidden: the draft must not be shown yet, for its reader reads the films first.
-        is_read_first: the reading began with the films.
-        text: the working text; None where there is no draft, or it is hidden.
+        is_hidden: the draft must not be shown yet, for its reader reads the films first, or writes
+            without it.
+        is_drawn: the study was drawn for its reader to be read without a draft.
+        text: the working text; None where there is no draft, or the text may have words of one that
+            is hidden.
         report: the signed report of this draft; None while nobody has signed.
         addenda: what was added to the report, oldest first.
         countersigned: who signed it, too, oldest first.
@@ -66,7 +70,7 @@ class Editor:
 
     reader: Reader
     is_hidden: bool = False
-    is_read_first: bool = False
+    is_drawn: bool = False
     text: Text | None = None
     report: Review | None = None
     addenda: Sequence[Review] = ()
@@ -146,15 +150,15 @@ def load_editor(
     if draft is None:
         return Editor(reader=reader, left=left)
     account = account_id()
-    is_read_first = False
+    is_drawn = False
     if account is not None and grant_of(draft.study_id) is None:
-        is_read_first = readings.begin(session, draft, account).arm == "READ_FIRST"
+        is_drawn = readings.begin(session, draft, account).arm == ReadingArm.WITHOUT_DRAFT
     if hides(session, draft):
-        return Editor(reader=reader, is_hidden=True, is_read_first=True)
+        return _load_hidden(session, draft, reader, left, is_drawn=is_drawn)
     text = working_texts.read(session, draft, account)
     return Editor(
         reader=reader,
-        is_read_first=is_read_first,
+        is_drawn=is_drawn,
         text=text,
         rejections=[
             one
@@ -164,12 +168,41 @@ def load_editor(
         left=left,
         differences=differences(draft, text.findings, text.impression),
         checks=check_text(session, draft, text.findings, text.impression),
-        phrase_style=styles.find_in_force(
-            session, session.get_one(Study, draft.study_id).site_id, account
-        ),
+        phrase_style=_find_style(session, draft, account),
         late_addenda=_list_late_addenda(session, draft),
         **_styled(session, draft, text),
     )
+
+
+def _load_hidden(
+    session: Session,
+    draft: Draft,
+    reader: Reader,
+    left: Sequence[WorkingText],
+    *,
+    is_drawn: bool,
+) -> Editor:
+    """What the page shows while the draft is hidden: at most a text that has nothing of it."""
+    account = account_id()
+    try:
+        text = working_texts.read(session, draft, account)
+    except HiddenText:
+        return Editor(reader=reader, is_hidden=True, is_drawn=is_drawn)
+    return Editor(
+        reader=reader,
+        is_hidden=True,
+        is_drawn=is_drawn,
+        text=text,
+        left=[one for one in left if one.draft_use == DraftUse.WITHOUT_DRAFT],
+        checks=check_text(session, draft, text.findings, text.impression, is_hidden=True),
+        phrase_style=_find_style(session, draft, account),
+        late_addenda=_list_late_addenda(session, draft),
+        **_styled(session, draft, text, is_shown=False),
+    )
+
+
+def _find_style(session: Session, draft: Draft, account: uuid.UUID | None) -> ReportStyle | None:
+    return styles.find_in_force(session, session.get_one(Study, draft.study_id).site_id, account)
 
 
 def _list_late_addenda(session: Session, draft: Draft) -> list[Review]:
@@ -198,12 +231,14 @@ def _styled(
         text: the text or report.
         is_shown: whether the draft may be shown; without it nothing of the model's words is.
     """
-    given = (draft, text.style_id, text.findings, text.impression)
-    begun = styled_reports.begun_text(session, *given)
+    given = (text.style_id, text.findings, text.impression)
+    begun = styled_reports.begun_text(session, draft, text.draft_use, *given)
     return {
         "style": session.get_one(ReportStyle, text.style_id) if text.style_id else None,
-        "house_wordings": styled_reports.list_standing(session, *given) if is_shown else (),
-        "sections": styled_reports.show_whole(session, *given),
+        "house_wordings": styled_reports.list_standing(session, draft, text.draft_use, *given)
+        if is_shown
+        else (),
+        "sections": styled_reports.show_whole(session, draft, *given),
         "has_changes": any(
             part.kind != "both"
             for section in WRITTEN_SECTIONS

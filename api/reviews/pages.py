@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from api.forms import FormFields, validate_form
-from api.readers import account_id, reader_of, require_recent_login, require_shown
+from api.readers import account_id, hides, reader_of, require_recent_login, require_shown
 from api.rendering import render
 from api.reviews.editor import differences, load_editor
 from api.reviews.routes import current_draft, draft_of, report_of
@@ -34,11 +34,12 @@ from api.studies import load_study
 from records.database.draft_tables import Draft
 from records.database.session import unit_of_work
 from records.database.style_tables import ReportStyle
+from records.errors import NotAllowed
 from records.report_styles.applying import Replacement, take_back
 from records.report_styles.content import WRITTEN_SECTIONS
 from records.reviews import readings, signing, styled_reports, working_texts
 from records.reviews.readers import Reader
-from records.reviews.working_texts import StaleText, Text
+from records.reviews.working_texts import HiddenText, StaleText, Text
 from records.states import TextState
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -48,17 +49,19 @@ class _TextForm(BaseModel):
     """The form of the editor; `then` is the button that was pressed.
 
     style: of version 0. restore: the number of a house wording that gives way to the model's.
+    began_empty: it was written without the draft, and comes in the place of another text.
     """
 
     draft: uuid.UUID
     version: Version
-    findings: SectionText
-    impression: SectionText
+    findings: SectionText = ""  # a browser's form leaves out what is empty
+    impression: SectionText = ""
     note: Note = ""
     by: Decider = ""
-    then: Literal["save", "sign", "submit", "second", "discard"] = "save"
+    then: Literal["save", "sign", "submit", "second", "discard", "show"] = "save"
     style: uuid.UUID | None = None
     restore: Annotated[int, Field(ge=0, le=1000)] | None = None
+    began_empty: bool = False
 
 
 @router.post("/studies/{study}/text")
@@ -69,7 +72,6 @@ def post_text(study: uuid.UUID, fields: FormFields) -> Response:
     try:
         with unit_of_work() as session:
             draft = draft_of(session, str(study), form.draft)
-            require_shown(session, draft)
             if form.then == "discard":
                 working_texts.discard(session, draft.id, form.version, reader)
             else:
@@ -81,6 +83,7 @@ def post_text(study: uuid.UUID, fields: FormFields) -> Response:
                     form.impression,
                     reader,
                     form.style,
+                    began_empty=form.began_empty,
                 )
                 if form.restore is not None:
                     _restore(session, draft, text, form, reader)
@@ -96,9 +99,39 @@ def post_text(study: uuid.UUID, fields: FormFields) -> Response:
                         form.style,
                     )
     except StaleText as error:
-        page = render("conflict.html", study=study, mine=form, theirs=error.current)
+        page = render(
+            "conflict.html", study=study, mine=form, theirs=error.current, hidden_because=None
+        )
         return HTMLResponse(page, 409)
+    except HiddenText as error:
+        return _keep_hidden(study, form, error)
+    if form.then == "show":
+        return post_show_draft(study)
     return _redirect_to(study, "/sign" if form.then == "sign" else "#editor")
+
+
+def _keep_hidden(study: uuid.UUID, form: _TextForm, error: HiddenText) -> Response:
+    """What was written stays on the page where another text may not be seen yet.
+
+    With the draft, if the reader asks for it, both texts are shown.
+    """
+    theirs = None
+    if form.then == "show":
+        try:
+            with unit_of_work() as session:
+                draft = draft_of(session, str(study), form.draft)
+                readings.show_draft(session, draft, _logged_in())
+                theirs = working_texts.read(session, draft, account_id())
+        except NotAllowed as refused:
+            error = HiddenText(str(refused))
+    page = render("conflict.html", study=study, mine=form, theirs=theirs, hidden_because=error)
+    return HTMLResponse(page, 409)
+
+
+def _logged_in() -> uuid.UUID:
+    account = account_id()
+    assert account is not None  # nothing is hidden from who is not logged in
+    return account
 
 
 def _restore(session: Session, draft: Draft, text: Text, form: _TextForm, reader: Reader) -> None:
@@ -130,11 +163,11 @@ def show_checks(study: uuid.UUID) -> str:
     """Where a reader should look in the text in work."""
     with unit_of_work() as session:
         draft = current_draft(session, str(study))
-        require_shown(session, draft)
         text = working_texts.read(session, draft, account_id())
-        return render(
-            "text_checks.html", checks=check_text(session, draft, text.findings, text.impression)
+        checks = check_text(
+            session, draft, text.findings, text.impression, is_hidden=hides(session, draft)
         )
+        return render("text_checks.html", checks=checks)
 
 
 @router.get("/studies/{study}/differences")
@@ -167,7 +200,7 @@ def show_house_wordings(study: uuid.UUID) -> str:
 
 def _list_standing(session: Session, draft: Draft, text: Text) -> list[Replacement]:
     return styled_reports.list_standing(
-        session, draft, text.style_id, text.findings, text.impression
+        session, draft, text.draft_use, text.style_id, text.findings, text.impression
     )
 
 
@@ -177,11 +210,12 @@ def show_signing(study: uuid.UUID) -> Response:
     with unit_of_work() as session:
         record = load_study(session, str(study))
         draft = current_draft(session, str(study))
-        require_shown(session, draft)
         require_recent_login(session, f"/studies/{study}/sign")
         editor = load_editor(session, record.row.id, draft, record.drafts)
         if editor.report is not None:
             return _redirect_to(study)
+        if editor.text is None:
+            require_shown(session, draft)
         return HTMLResponse(
             render("sign.html", row=record.row, draft=draft, editor=editor, record=record)
         )
@@ -194,11 +228,12 @@ def post_signature(study: uuid.UUID, fields: FormFields) -> Response:
     try:
         with unit_of_work() as session:
             draft = draft_of(session, str(study), form.draft)
-            require_shown(session, draft)
             require_recent_login(session, f"/studies/{study}/sign")
             signing.sign_text(session, draft.id, form.version, form.sha256, reader_of(form.by))
     except StaleText as error:
-        page = render("conflict.html", study=study, mine=None, theirs=error.current)
+        page = render(
+            "conflict.html", study=study, mine=None, theirs=error.current, hidden_because=None
+        )
         return HTMLResponse(page, 409)
     return _redirect_to(study, "#go-on")  # the link to the next study has the focus: Enter goes on
 

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.orm import Session
 
 from api.problems import PROBLEM_RESPONSES, problem_response, problem_responses
-from api.readers import account_id, reader_of, require_recent_login, require_shown
+from api.readers import account_id, hides, reader_of, require_recent_login, require_shown
 from api.reviews.answers import answer_review, answer_text
 from api.reviews.schemas import (
     AddendumRequest,
@@ -56,7 +56,9 @@ IfMatch = Annotated[
 ]
 
 _ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_OUR_ETAG = re.compile(rf'"?(?P<draft>{_ID})-(?P<version>[0-9]{{1,9}})(?:-(?P<style>{_ID}))?"?')
+_OUR_ETAG = re.compile(
+    rf'"?(?P<draft>{_ID})-(?P<version>[0-9]{{1,9}})(?P<empty>-empty)?(?:-(?P<style>{_ID}))?"?'
+)
 
 WHAT_TO_DO = "Compare both texts, and send yours again with the ETag of the newer one."
 
@@ -74,7 +76,6 @@ def read_working_text(uid: StudyUid, response: Response) -> WorkingText:
     """The text in work on the study's current draft; the draft's own where nobody has written."""
     with unit_of_work() as session:
         draft = current_draft(session, uid)
-        require_shown(session, draft)
         text = working_texts.read(session, draft, account_id())
         response.headers["etag"] = text.etag
         return answer_text(session, text)
@@ -85,9 +86,10 @@ def read_checks(uid: StudyUid) -> CheckList:
     """Where a reader should look in the text in work."""
     with unit_of_work() as session:
         draft = current_draft(session, uid)
-        require_shown(session, draft)
         text = working_texts.read(session, draft, account_id())
-        checks = check_text(session, draft, text.findings, text.impression)
+        checks = check_text(
+            session, draft, text.findings, text.impression, is_hidden=hides(session, draft)
+        )
     return CheckList(version=text.version, checks=[Check.model_validate(check) for check in checks])
 
 
@@ -172,7 +174,6 @@ def sign_report(request: Request, uid: StudyUid, body: SignRequest) -> Response:
     try:
         with unit_of_work() as session:
             draft = draft_of(session, uid, body.draft)
-            require_shown(session, draft)
             require_recent_login(session, f"/studies/{draft.study_id}/sign")
             review_id = signing.sign_text(
                 session, draft.id, body.version, body.sha256, reader_of(body.by), body.consent
@@ -262,8 +263,7 @@ def _change(request: Request, uid: str, if_match: str, change: Any) -> Response:
     try:
         with unit_of_work() as session:
             draft = current_draft(session, uid)
-            require_shown(session, draft)
-            seen = _seen(if_match, draft.id)
+            seen = _seen(session, if_match, draft)
             if seen is None:
                 raise StaleText(working_texts.read(session, draft, account_id()))
             text = change(session, draft, *seen)
@@ -275,14 +275,20 @@ def _change(request: Request, uid: str, if_match: str, change: Any) -> Response:
     return answer
 
 
-def _seen(if_match: str, draft_id: uuid.UUID) -> tuple[int, uuid.UUID | None] | None:
+def _seen(session: Session, if_match: str, draft: Draft) -> tuple[int, uuid.UUID | None] | None:
     """The version that an ETag of ours names, and of version 0 the style.
 
     Returns:
-        None where it is of another draft, or is no ETag of ours.
+        None where it is of another draft, or is no ETag of ours, or where a text begins with
+        nothing now and began with the draft then, or the other way round.
     """
     match = _OUR_ETAG.fullmatch(if_match.strip())
-    if match is None or match["draft"] != str(draft_id):
+    if match is None or match["draft"] != str(draft.id):
+        return None
+    began_empty = match["empty"] is not None
+    if int(match["version"]) == 0 and began_empty != readings.begins_empty(
+        session, draft, account_id()
+    ):
         return None
     return int(match["version"]), uuid.UUID(match["style"]) if match["style"] else None
 

@@ -14,7 +14,7 @@ from model.consistency import FlagKind
 from model.dicom.characters import remove_controls
 from records.database import review_tables
 from records.reviews.readers import MOST_TEXT
-from records.states import RejectReason, ReviewDecision, TextState
+from records.states import DraftUse, RejectReason, ReviewDecision, TextState
 
 SectionText = Annotated[
     str, AfterValidator(remove_controls), StringConstraints(max_length=MOST_TEXT)
@@ -49,10 +49,12 @@ class WorkingText(BaseModel):
     """The text that readers write from a draft before one of them signs it. It is no report.
 
     version: 0 is the draft, which nobody has changed; a report style may have put its words in the
-    place of the model's. sha256: of the text, for who signs it. state: SUBMITTED is for who may
-    sign, SECOND_READER for another reader. note: to whoever goes on. style: the version of the
-    style from which it began. house_wordings: what of it the style wrote. rendered: the whole of it
-    with headings, as it would be signed.
+    place of the model's. Where the study was drawn for reading without a draft, it is empty.
+    draft_use: FROM_DRAFT began as the draft; WITHOUT_DRAFT was written without it; DRAFT_SHOWN
+    began without it, and the draft was shown to somebody who wrote on. sha256: of the text, for who
+    signs it. state: SUBMITTED is for who may sign, SECOND_READER for another reader. note: to
+    whoever goes on. style: the version of the style from which it began. house_wordings: what of it
+    the style wrote. rendered: the whole of it with headings, as it would be signed.
     """
 
     draft: uuid.UUID
@@ -68,6 +70,7 @@ class WorkingText(BaseModel):
     style: uuid.UUID | None
     house_wordings: list[HouseWording]
     rendered: str
+    draft_use: DraftUse
 
 
 class Check(BaseModel):
@@ -212,7 +215,8 @@ class Review(BaseModel):
 
     follows: the signed report of an addendum or a countersignature. report: the final report of
     another system, where that ended the draft. distances: by section, the characters that the
-    reader changed and those of the longer text.
+    reader changed and those of the longer text; null where the report was not made of the draft.
+    draft_use: of a signed report, what it has of the draft, as of a working text; null of others.
     """
 
     id: uuid.UUID
@@ -233,6 +237,7 @@ class Review(BaseModel):
     training_consent: bool
     style: uuid.UUID | None
     rendered: str
+    draft_use: DraftUse | None
 
     @classmethod
     def from_row(cls, row: review_tables.Review, rendered: str) -> Review:
@@ -256,6 +261,7 @@ class Review(BaseModel):
             training_consent=row.training_consent,
             style=row.style_id,
             rendered=rendered,
+            draft_use=DraftUse(row.draft_use) if row.decision == ReviewDecision.SIGNED else None,
         )
 
 

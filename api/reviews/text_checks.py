@@ -56,14 +56,17 @@ class TextCheck:
         return KIND_WORDS[self.kind]
 
 
-def check_text(session: Session, draft: Draft, findings: str, impression: str) -> list[TextCheck]:
-    """Check a text that was made from a draft.
+def check_text(
+    session: Session, draft: Draft, findings: str, impression: str, *, is_hidden: bool = False
+) -> list[TextCheck]:
+    """Check a text.
 
     Args:
         session: the caller's transaction.
         draft: the draft.
         findings: the section as it stands.
         impression: the section as it stands.
+        is_hidden: whether nothing of the draft may be told.
     """
     study = session.get_one(Study, draft.study_id)
     prior = str((draft.prior_report or {}).get("text", ""))
@@ -71,7 +74,7 @@ def check_text(session: Session, draft: Draft, findings: str, impression: str) -
         findings,
         impression,
         indication=draft.indication if draft.indication_source != "none" else "",
-        draft=f"{draft.findings}\n{draft.impression}",
+        draft="" if is_hidden else f"{draft.findings}\n{draft.impression}",
         prior_report=prior,
         has_prior=bool(prior) or bool(list_earlier_studies(session, study.id, 1)),
         film_side=_side_of(draft.views),

@@ -83,6 +83,13 @@ def _print_others(found: Quality) -> None:
     for edits in found.edits:
         if edits.median.value is not None:
             print(f"{edits.section}: {edits.median.value:.0%} of the characters changed (median)")
+    if found.own_texts:
+        print(
+            f"{found.own_texts:,} reports were begun without the draft; they count in times and "
+            "observations alone"
+        )
+    if found.asked:
+        print(f"{found.asked:,} readings drawn to be without a draft were shown it")
     for arm, time in found.times.items():
         seconds = time.median
         if seconds.value is not None:

@@ -13,7 +13,7 @@ from records.database.draft_tables import Draft
 from records.database.report_tables import FinalComparison
 from records.database.review_tables import Review
 from records.database.tables import Study
-from records.states import ReviewDecision
+from records.states import DraftUse, ReviewDecision
 
 NEWEST = 2_000
 """So many of the newest drafts of the bundle at the site are looked at."""
@@ -31,7 +31,7 @@ class Acceptance:
         signed: those of them with a report that was signed, here or elsewhere.
         unchanged: of those signed here, how many were signed as the model wrote them. The words of
             a house style are no change.
-        signed_here: how many were signed here.
+        signed_here: how many were signed here, without those that were not made of the draft.
         rejected: how many a reader rejected.
         compared: how many were compared with a final report from elsewhere.
         changed_share: of those, the characters to change as a share of those of the longer texts;
@@ -80,11 +80,13 @@ def measure(session: Session, site_id: uuid.UUID, digest: str) -> Acceptance:
                     Review.distances["impression"][0].as_integer() == 0,
                 ),
             ),
+            Review.draft_use,
         )
         .join(Draft, Draft.id == Review.draft_id)
         .where(Review.draft_id.in_(ids))
     ).all()
-    signed_here = {row[0]: bool(row[2]) for row in rows if row[1] == ReviewDecision.SIGNED}
+    reports = [row for row in rows if row[1] == ReviewDecision.SIGNED]
+    signed_here = {row[0]: bool(row[2]) for row in reports if row[3] == DraftUse.FROM_DRAFT}
     rejected = {row[0] for row in rows if row[1] == ReviewDecision.REJECTED}
     compared: set[uuid.UUID] = set()
     changes: Counter[str] = Counter()
@@ -104,7 +106,7 @@ def measure(session: Session, site_id: uuid.UUID, digest: str) -> Acceptance:
         for one, other in (observations or {}).values():
             changes["observations"] += 1
             changes["agreeing"] += one == other
-    signed = len(signed_here.keys() | compared)
+    signed = len({row[0] for row in reports} | compared)
     return Acceptance(
         drafts=len(ids),
         signed=signed,

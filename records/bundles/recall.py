@@ -16,7 +16,7 @@ from records.database.session import unit_of_work
 from records.database.site_tables import Site
 from records.database.tables import Study
 from records.errors import NotAllowed
-from records.states import ReviewDecision
+from records.states import DraftUse, ReviewDecision
 from records.workflow.site_scope import is_of_site
 
 
@@ -41,8 +41,13 @@ class RecalledDraft:
 
     @property
     def signed(self) -> Review | None:
-        """The report that was signed of it; None where there is none."""
+        """The signed report of its study; None where there is none."""
         return next((one for one in self.reviews if one.decision == ReviewDecision.SIGNED), None)
+
+    @property
+    def is_in_report(self) -> bool:
+        """Whether the signed report can have something of the draft, which was shown before it."""
+        return self.signed is not None and self.signed.draft_use != DraftUse.WITHOUT_DRAFT
 
 
 @dataclass(frozen=True, slots=True)

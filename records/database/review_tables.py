@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, listed, vocabulary_check
-from records.states import ReadingArm, RejectReason, ReviewDecision, TextState
+from records.states import DraftUse, ReadingArm, RejectReason, ReviewDecision, TextState
 
 
 class Review(Base):
@@ -50,6 +50,12 @@ class Review(Base):
             "decision IN ('SIGNED', 'REJECTED')"
             " OR (findings = '' AND impression = '' AND NOT training_consent)",
             name="text_of_report_alone",
+        ),
+        vocabulary_check("draft_use", DraftUse),
+        # What was not made of the draft has no distance from it.
+        CheckConstraint(
+            "draft_use = 'FROM_DRAFT' OR (decision = 'SIGNED' AND distances IS NULL)",
+            name="own_text_is_a_report",
         ),
         # A draft is signed once; who rejects it does not keep another from signing.
         Index(
@@ -104,8 +110,11 @@ class Review(Base):
     # (records.reviews.digests); NULL where no page asked.
     text_version: Mapped[int | None]
     text_sha256: Mapped[str | None]
+    # What the signed text has of the draft; FROM_DRAFT says nothing of other decisions.
+    draft_use: Mapped[str] = mapped_column(server_default=DraftUse.FROM_DRAFT)
     # By section, the characters that the reader changed and those of the longer text.
     # With a style, of the text in its words: they are no change of the reader.
+    # NULL where the text was not made of the draft.
     distances: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # The version of the house style in which it was signed; NULL where there was none.
     style_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("report_styles.id"))
@@ -121,6 +130,7 @@ class WorkingText(Base):
     __tablename__ = "working_texts"
     __table_args__ = (
         vocabulary_check("state", TextState),
+        vocabulary_check("draft_use", DraftUse),
         CheckConstraint("version > 0", name="version_counts"),
         CheckConstraint("(state = 'OPEN') = (sent_at IS NULL)", name="sent_is_whole"),
         Index("ix_working_texts_study_id", "study_id"),
@@ -141,6 +151,8 @@ class WorkingText(Base):
     sent_by_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("accounts.id"))
     sent_at: Mapped[dt.datetime | None]
     note: Mapped[str] = mapped_column(server_default="")  # to whoever goes on
+    # Whether it began as the draft, and, if not, whether the draft was shown to who wrote on.
+    draft_use: Mapped[str] = mapped_column(server_default=DraftUse.FROM_DRAFT)
     # The version of the house style from which the text began; NULL where there was none.
     style_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("report_styles.id"))
 

@@ -66,6 +66,8 @@ CELLS: tuple[str, ...] = (
     *(f"reject:{reason}" for reason in (*RejectReason, NO_REASON)),
     *(f"says:{place}:{pair}" for place in range(len(OBSERVATIONS)) for pair in PAIRS),
     *(f"peer:{score}" for score in PeerScore),
+    "own_text",  # signed, and not made of the draft: no edit of it, and in no acceptance
+    "asked",  # drawn for reading without a draft, and shown it before the decision
 )
 """What is counted, by its place."""
 
@@ -95,12 +97,14 @@ def pair_of(draft: bool, signed: bool) -> str:
 def fill(
     decision: str,
     *,
+    is_own_text: bool = False,
     unedited: bool = False,
     small_edit: bool = False,
     distances: Mapping[str, Sequence[int]] | None = None,
     reject_reason: str | None = None,
     seconds: int | None = None,
     seconds_to_draft: int | None = None,
+    asked: bool = False,
     says: Mapping[str, tuple[bool, bool]] | None = None,
     scores: Sequence[str] = (),
 ) -> list[int]:
@@ -108,12 +112,15 @@ def fill(
 
     Args:
         decision: SIGNED or REJECTED.
+        is_own_text: whether what was signed was not made of the draft. It has a time and
+            observations, and says nothing of how far drafts are accepted or edited.
         unedited: whether it was signed without a change.
         small_edit: whether it was signed with a small one.
         distances: by section, the characters that were changed and those of the longer text.
         reject_reason: why it was rejected, as a stable word.
         seconds: from opening the study to the decision.
         seconds_to_draft: from opening it to the draft, of who reads first.
+        asked: whether the draft was shown before the decision to who was drawn to write without it.
         says: by observation, whether the draft and the signed text say it; None where unknown.
         scores: those of second readers.
     """
@@ -123,6 +130,7 @@ def fill(
             names += ["watched", "differing"]
     else:
         names = ["signed", *(["unedited"] if unedited else []), *(["small_edit"] * small_edit)]
+        names += ["own_text"] * is_own_text
         for section, measured in (distances or {}).items():
             place = share_class(*measured) if section in SECTIONS else None
             if place is not None:
@@ -130,14 +138,15 @@ def fill(
         if seconds is not None:
             names.append(f"sign:{second_class(seconds)}")
         if says:
-            names += ["labelled", "watched"]
+            names += ["labelled", *(["watched"] * (not is_own_text))]
             names += [
                 f"says:{place}:{pair_of(*says[name])}" for place, name in enumerate(OBSERVATIONS)
             ]
-            if differ(says):
+            if differ(says) and not is_own_text:
                 names.append("differing")
     if seconds_to_draft is not None:
         names.append(f"to_draft:{second_class(seconds_to_draft)}")
+    names += ["asked"] * asked
     names += [f"peer:{score}" for score in scores]
     return [PLACES[name] for name in names]
 

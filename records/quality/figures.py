@@ -18,7 +18,7 @@ from records.states import PeerScore, ReadingArm, RejectReason
 SMALL = 30
 """Fewer than so many are few: the page says so beside the figure."""
 
-_ACCEPTED = ("signed", "rejected", "unedited", "small_edit", "watched", "differing")
+_ACCEPTED = ("signed", "own_text", "rejected", "unedited", "small_edit", "watched", "differing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Acceptance:
     """What became of drafts, as shares of those that were decided on.
 
     Attributes:
-        decided: drafts that were signed or rejected.
+        decided: drafts that were signed or rejected, without reports that were not made of one.
         unedited: signed without a change.
         small_edit: signed with a change of `cells.SMALL_EDIT` of the characters at most, which
             changes none of the observations.
@@ -120,6 +120,9 @@ class Figures:
     Attributes:
         choice: of what they are.
         waiting: outcomes that a worker is still to complete.
+        own_texts: reports that were begun without the draft. They count in times, observations and
+            scores, and in nothing of how far drafts are accepted or edited.
+        asked: readings without a draft in which the reader was shown it before the decision.
         acceptance: what became of drafts.
         edits: by section.
         times: from opening a study to its signature, by arm; only arms with readings.
@@ -132,6 +135,8 @@ class Figures:
 
     choice: Choice
     waiting: int
+    own_texts: int
+    asked: int
     acceptance: Acceptance
     edits: Sequence[SectionEdits]
     times: Mapping[ReadingArm, ReadingTime]
@@ -150,6 +155,8 @@ def read(session: Session, choice: Choice) -> Figures:
     return Figures(
         choice,
         counts.count_waiting(session),
+        numbers["own_text"],
+        numbers["asked"],
         make_acceptance(numbers),
         [_make_edits(numbers, section) for section in cells.SECTIONS],
         {arm: time for arm, time in times.items() if time.median.number},
@@ -171,7 +178,7 @@ def read_breakdown(session: Session, choice: Choice, by: Dimension) -> dict[Any,
 
 def make_acceptance(numbers: Counter[str]) -> Acceptance:
     """The acceptance of what was counted."""
-    decided = numbers["signed"] + numbers["rejected"]
+    decided = numbers["signed"] - numbers["own_text"] + numbers["rejected"]
     either = numbers["unedited"] + numbers["small_edit"]
     return Acceptance(
         decided,

@@ -19,7 +19,7 @@ from records.database.review_tables import Reading, Review
 from records.database.tables import Study
 from records.quality import cells, groups
 from records.reviews.edit_distances import measure_section
-from records.states import ReviewDecision
+from records.states import DraftUse, ReadingArm, ReviewDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +82,17 @@ def complete(
     outcome.reject_reason = review.reject_reason
     outcome.observations = {name: list(labels) for name, labels in (observations or {}).items()}
     _measure_edit(outcome, review, draft, says)
-    _take_times(session, outcome, review)
+    asked = _take_times(session, outcome, review)
     outcome.cells = cells.fill(
         outcome.decision,
+        is_own_text=review.draft_use != DraftUse.FROM_DRAFT,
         unedited=bool(outcome.unedited),
         small_edit=bool(outcome.small_edit),
         distances=outcome.distances,
         reject_reason=outcome.reject_reason,
         seconds=outcome.seconds,
         seconds_to_draft=outcome.seconds_to_draft,
+        asked=asked,
         says=says,
         scores=_scores(session, review.id),
     )
@@ -109,8 +111,8 @@ def _measure_edit(
     draft: Draft,
     says: Mapping[str, tuple[bool, bool]] | None,
 ) -> None:
-    if review.decision != ReviewDecision.SIGNED:
-        return
+    if review.decision != ReviewDecision.SIGNED or review.draft_use != DraftUse.FROM_DRAFT:
+        return  # what was not made of the draft is no edit of it
     # Reports that were signed by earlier versions were not measured then.
     distances = review.distances or {
         name: measure_section(getattr(draft, name), getattr(review, name))
@@ -124,10 +126,14 @@ def _measure_edit(
     )
 
 
-def _take_times(session: Session, outcome: DraftOutcome, review: Review) -> None:
-    """Take the times of the reading that this review ended."""
+def _take_times(session: Session, outcome: DraftOutcome, review: Review) -> bool:
+    """Take the times of the reading that this review ended.
+
+    Returns:
+        Whether the draft was shown in it to who was drawn to write without one.
+    """
     if review.account_id is None:
-        return
+        return False
     reading = session.scalar(
         select(Reading)
         .where(
@@ -139,13 +145,14 @@ def _take_times(session: Session, outcome: DraftOutcome, review: Review) -> None
         .limit(1)
     )
     if reading is None or reading.ended_at is None:
-        return
+        return False
     outcome.arm = reading.arm
     outcome.seconds = round((reading.ended_at - reading.opened_at).total_seconds())
-    if reading.arm == "READ_FIRST" and reading.draft_shown_at is not None:
+    if reading.arm == ReadingArm.READ_FIRST and reading.draft_shown_at is not None:
         outcome.seconds_to_draft = round(
             (reading.draft_shown_at - reading.opened_at).total_seconds()
         )
+    return reading.arm == ReadingArm.WITHOUT_DRAFT and reading.draft_shown_at is not None
 
 
 def _scores(session: Session, review_id: uuid.UUID) -> Sequence[str]:

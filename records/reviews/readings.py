@@ -1,7 +1,8 @@
 """When a reader opened a study with a draft, when its films, and when the draft was shown.
 
-Where a reader reads first (NIGHTDRAFT_READ_FIRST, NIGHTDRAFT_READ_FIRST_SHARE), nothing of the
-draft is shown before the films were opened and the reader asked for it.
+Where a reader reads first (NIGHTDRAFT_READ_FIRST, NIGHTDRAFT_READ_FIRST_SHARE), or is drawn to
+write without the draft (NIGHTDRAFT_WITHOUT_DRAFT_SHARE), nothing of the draft is shown before the
+films were opened and the reader asked for it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
+from records.database.account_tables import EmergencyAccess
 from records.database.draft_tables import Draft
 from records.database.review_tables import Reading, Review
-from records.database.tables import Instance
+from records.database.tables import Instance, Study
 from records.errors import NotAllowed
 from records.settings import settings
 from records.states import InstanceState, ReadingArm, ReadingEnd, ReviewDecision
@@ -29,13 +31,15 @@ def draw_arm(account_id: uuid.UUID, study_id: uuid.UUID) -> ReadingArm:
     """What a reader sees first of a study: the same however often it is asked.
 
     It is drawn from both ids, so that nobody can choose it, and opening a page again changes
-    nothing.
+    nothing. One draw decides between the three: first comes the share without a draft.
     """
-    if settings().read_first:
-        return ReadingArm.READ_FIRST
+    config = settings()
     drawn = hashlib.sha256(account_id.bytes + study_id.bytes).digest()
-    share = int.from_bytes(drawn[:8]) / 2**64
-    return ReadingArm.READ_FIRST if share < settings().read_first_share else ReadingArm.WITH_DRAFT
+    place = int.from_bytes(drawn[:8]) / 2**64
+    if place < config.without_draft_share:
+        return ReadingArm.WITHOUT_DRAFT
+    reads_first = place < config.without_draft_share + config.read_first_share
+    return ReadingArm.READ_FIRST if config.read_first or reads_first else ReadingArm.WITH_DRAFT
 
 
 def find(session: Session, draft_id: uuid.UUID, account_id: uuid.UUID) -> Reading | None:
@@ -52,7 +56,8 @@ def find(session: Session, draft_id: uuid.UUID, account_id: uuid.UUID) -> Readin
 def begin(session: Session, draft: Draft, account_id: uuid.UUID) -> Reading:
     """The reading that a reader has under way; a new one where there is none.
 
-    A reading keeps the arm with which it began, also where the settings change meanwhile.
+    A reading keeps the arm with which it began, also where the settings change meanwhile. Nobody
+    writes without a draft who has been shown one of the study: a later reading shows it at once.
     """
     now = func.clock_timestamp()
     session.execute(
@@ -73,13 +78,55 @@ def begin(session: Session, draft: Draft, account_id: uuid.UUID) -> Reading:
             draft_id=draft.id,
             account_id=account_id,
             arm=arm,
-            draft_shown_at=now if arm is ReadingArm.WITH_DRAFT else None,
+            draft_shown_at=now if _shows_at_once(session, draft, account_id, arm) else None,
         )
         .on_conflict_do_nothing()
     )
     reading = find(session, draft.id, account_id)
     assert reading is not None
     return reading
+
+
+def _shows_at_once(session: Session, draft: Draft, account_id: uuid.UUID, arm: ReadingArm) -> bool:
+    return arm is ReadingArm.WITH_DRAFT or (
+        arm is ReadingArm.WITHOUT_DRAFT and _was_shown(session, draft.study_id, account_id)
+    )
+
+
+def begins_empty(session: Session, draft: Draft, account_id: uuid.UUID | None) -> bool:
+    """Whether a text that this person begins has nothing of the draft in it.
+
+    It stays so for the whole reading, also after the draft was shown: what was typed meanwhile, in
+    whatever window, was typed on an empty page.
+    """
+    if account_id is None:
+        return False
+    reading = find(session, draft.id, account_id)
+    arm = draw_arm(account_id, draft.study_id) if reading is None else reading.arm
+    return arm == ReadingArm.WITHOUT_DRAFT
+
+
+def has_seen(session: Session, draft: Draft, account_id: uuid.UUID | None) -> bool:
+    """Whether a person has been shown a draft of the study, or could be shown it now."""
+    if account_id is None or not hides_draft(session, draft, account_id):
+        return True
+    return _was_shown(session, draft.study_id, account_id)
+
+
+def _was_shown(session: Session, study_id: uuid.UUID, account_id: uuid.UUID) -> bool:
+    """Whether a person was shown a draft of a study in a reading, or in an emergency."""
+    opened = aliased(Study)
+    in_reading = exists().where(
+        Reading.study_id == study_id,
+        Reading.account_id == account_id,
+        Reading.draft_shown_at.is_not(None),
+    )
+    in_emergency = exists().where(
+        EmergencyAccess.account_id == account_id,
+        EmergencyAccess.study_id == opened.id,
+        opened.patient_id == Study.patient_id,
+    )
+    return bool(session.scalar(select(or_(in_reading, in_emergency)).where(Study.id == study_id)))
 
 
 def hides_draft(session: Session, draft: Draft, account_id: uuid.UUID | None) -> bool:
@@ -117,7 +164,7 @@ def list_hidden(
         if (
             shown[draft_id] is None
             if draft_id in shown
-            else draw_arm(account_id, study_id) is ReadingArm.READ_FIRST
+            else draw_arm(account_id, study_id) is not ReadingArm.WITH_DRAFT
         )
     }
     if not hidden:

@@ -33,6 +33,7 @@ from records.reviews.working_texts import StaleText
 from records.settings import settings
 from records.states import (
     WARNING,
+    DraftUse,
     EventKind,
     ReadingEnd,
     RejectReason,
@@ -47,6 +48,13 @@ SIGNED_EARLIER = "a report of an earlier study was signed"
 
 ADDED_EARLIER = "an addendum to a report of an earlier study was signed"
 """The same, of what follows a signature."""
+
+
+_SIGNED_WITHOUT = {
+    DraftUse.WITHOUT_DRAFT.value: ", written without the draft",
+    DraftUse.DRAFT_SHOWN.value: ", begun without the draft, which was shown before the signature",
+}
+"""What the timeline says of a signature on a text that was not made of the draft."""
 
 
 def sign(
@@ -138,6 +146,7 @@ def sign_text(
         text_version=version,
         prepared_by=text.sent_by if text.state is TextState.SUBMITTED else "",
         style_id=text.style_id,
+        draft_use=working_texts.find_use(session, draft, text, reader),
     )
     session.execute(delete(WorkingText).where(WorkingText.draft_id == draft_id))
     return review_id
@@ -306,9 +315,15 @@ def _keep_report(
     consent: bool | None,
     *,
     style_id: uuid.UUID | None = None,
+    draft_use: DraftUse = DraftUse.FROM_DRAFT,
     **columns: object,
 ) -> uuid.UUID:
-    begun = begun_text(session, draft, style_id, findings, impression)
+    begun = begun_text(session, draft, draft_use, style_id, findings, impression)
+    # What was not made of the draft has no distance from it.
+    distances = {
+        "findings": measure_section(begun["findings"], findings),
+        "impression": measure_section(begun["impression"], impression),
+    }
     review_id = _keep(
         session,
         draft,
@@ -318,10 +333,8 @@ def _keep_report(
         impression=impression,
         training_consent=settings().training_consent if consent is None else consent,
         text_sha256=digest_text(findings, impression, style_id),
-        distances={
-            "findings": measure_section(begun["findings"], findings),
-            "impression": measure_section(begun["impression"], impression),
-        },
+        distances=distances if draft_use is DraftUse.FROM_DRAFT else None,
+        draft_use=draft_use,
         style_id=style_id,
         **columns,
     )
@@ -370,7 +383,7 @@ def _keep(
         session,
         draft.study_id,
         EventKind[decision.name],
-        f"by {reader.name}",
+        f"by {reader.name}{_SIGNED_WITHOUT.get(review.draft_use, '')}",
         draft.request_id,
         reason=review.reject_reason,
     )

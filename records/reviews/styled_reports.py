@@ -11,23 +11,33 @@ from records.database.style_tables import ReportStyle
 from records.report_styles import applying, layout, styles
 from records.report_styles.applying import Replacement
 from records.report_styles.layout import ShownSection
+from records.states import DraftUse
 
 
 def begun_text(
-    session: Session, draft: Draft, style_id: uuid.UUID | None, findings: str, impression: str
+    session: Session,
+    draft: Draft,
+    draft_use: str,
+    style_id: uuid.UUID | None,
+    findings: str,
+    impression: str,
 ) -> dict[str, str]:
     """The text from which a reader's changes are counted, by section.
 
     Without a style it is the draft. With one it is the draft in the words of the style, and each
-    sentence that the reader took back is the model's: neither is a change of the reader.
+    sentence that the reader took back is the model's: neither is a change of the reader. A text
+    that was not made of the draft began with nothing.
 
     Args:
         session: the caller's transaction.
         draft: the draft.
+        draft_use: what the text has of it (`DraftUse`).
         style_id: the version from which the text began.
         findings: as the reader has them.
         impression: as the reader has it.
     """
+    if draft_use != DraftUse.FROM_DRAFT:
+        return _sections("", "")
     written = _sections(draft.findings, draft.impression)
     if style_id is None:
         return written
@@ -36,10 +46,15 @@ def begun_text(
 
 
 def list_standing(
-    session: Session, draft: Draft, style_id: uuid.UUID | None, findings: str, impression: str
+    session: Session,
+    draft: Draft,
+    draft_use: str,
+    style_id: uuid.UUID | None,
+    findings: str,
+    impression: str,
 ) -> list[Replacement]:
     """The sentences of a reader's text that a style wrote; arguments as of `begun_text`."""
-    if style_id is None:
+    if style_id is None or draft_use != DraftUse.FROM_DRAFT:
         return []
     content = styles.content_of(session.get_one(ReportStyle, style_id))
     return applying.list_standing(

@@ -2,7 +2,8 @@
 
 Each save names the version that it was made from. So two readers cannot overwrite each other: whose
 version is not the newest is refused, and is told what the other one saved. Version 0 is the draft,
-in the words of the house style of its reader or site, where there is one.
+in the words of the house style of its reader or site, where there is one. Whose reading is without
+a draft begins with nothing, and is shown no text that somebody made of the draft.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -20,11 +21,18 @@ from records.database.draft_tables import Draft
 from records.database.review_tables import WorkingText
 from records.database.style_tables import ReportStyle
 from records.database.tables import Study
+from records.emergency_grants import grant_of
 from records.errors import NotAllowed, TextChanged
 from records.report_styles import applying, styles
 from records.reviews import readings
 from records.reviews.readers import MOST_TEXT, Reader, digest_text, lock_draft
-from records.states import EventKind, ReadingEnd, TextState
+from records.states import (
+    READ_FIRST_SENTENCE,
+    DraftUse,
+    EventKind,
+    ReadingEnd,
+    TextState,
+)
 from records.workflow import events
 from records.workflow.showing import find_withheld, refuse_withheld
 
@@ -35,12 +43,13 @@ class Text:
 
     Attributes:
         draft_id: the draft that it was written from.
-        version: of the text; 0 is the draft, which nobody has changed.
+        version: of the text; 0 is what it begins with: nobody has changed it.
         saved_by: who saved it last; "" of the draft.
         saved_by_id: the account; None where nobody was logged in.
         sent_by: who gave it to somebody else; "" while it is OPEN.
         note: what that person wrote to whoever goes on.
         style_id: the version of the house style from which it began; None where there is none.
+        draft_use: what it has of the draft; of version 0, what a text that begins so has of it.
     """
 
     draft_id: uuid.UUID
@@ -55,13 +64,20 @@ class Text:
     sent_at: dt.datetime | None = None
     note: str = ""
     style_id: uuid.UUID | None = None
+    draft_use: DraftUse = DraftUse.FROM_DRAFT
+
+    @property
+    def is_begun_empty(self) -> bool:
+        """Whether it is the empty text that nobody has written on."""
+        return self.version == 0 and self.draft_use is not DraftUse.FROM_DRAFT
 
     @property
     def etag(self) -> str:
         """What names exactly this text in If-Match and ETag (RFC 9110, section 8.8.3)."""
-        # A text that nobody has saved is another one in another style.
+        # A text that nobody has saved is another one in another style, and without the draft.
         style = f"-{self.style_id}" if self.version == 0 and self.style_id else ""
-        return f'"{self.draft_id}-{self.version}{style}"'
+        empty = "-empty" if self.is_begun_empty else ""
+        return f'"{self.draft_id}-{self.version}{empty}{style}"'
 
     @property
     def sha256(self) -> str:
@@ -82,8 +98,12 @@ class StaleText(TextChanged):
         self.current = current
 
 
+class HiddenText(NotAllowed):
+    """The text may have words of a draft that is not shown to this person yet."""
+
+
 def read(session: Session, draft: Draft, account_id: uuid.UUID | None = None) -> Text:
-    """The working text of a draft; the draft's own where nobody has written.
+    """The working text of a draft; the draft's own, or an empty one, where nobody has written.
 
     Args:
         session: the caller's transaction.
@@ -91,14 +111,38 @@ def read(session: Session, draft: Draft, account_id: uuid.UUID | None = None) ->
         account_id: of who reads it, whose style comes before the site's.
 
     Raises:
+        HiddenText: the draft is hidden from who reads it, and the text may have words of it.
         NotAllowed: the draft is shown to nobody.
     """
     refuse_withheld(session, draft.id)
     note_look(study_ids=[draft.study_id])
+    is_granted = grant_of(draft.study_id) is not None  # in an emergency everything is shown
+    is_empty = not is_granted and readings.begins_empty(session, draft, account_id)
     row = session.get(WorkingText, draft.id, populate_existing=True)
     if row is not None:
-        return _to_text(row)
-    return _begin(draft, styles.find_in_force(session, _site_of(session, draft), account_id))
+        text = _to_text(row)
+    else:
+        style = styles.find_in_force(session, _site_of(session, draft), account_id)
+        text = _begin(draft, style, is_empty=is_empty)
+    if not is_granted and readings.hides_draft(session, draft, account_id):
+        _refuse_words_of_draft(text, is_empty=is_empty)
+    return text
+
+
+def _refuse_words_of_draft(text: Text, *, is_empty: bool) -> None:
+    """Refuse a text to somebody from whom the draft is hidden.
+
+    Args:
+        text: the text.
+        is_empty: whether this person writes without the draft.
+    """
+    if not is_empty:
+        raise HiddenText(READ_FIRST_SENTENCE.rstrip(".").replace("Read", "read", 1))
+    if text.draft_use is not DraftUse.WITHOUT_DRAFT:
+        raise HiddenText(
+            f"{text.saved_by or 'somebody'} wrote a text that may have words of the draft, which "
+            "is hidden from you: keep what you wrote, and ask for the draft to see both texts"
+        )
 
 
 def list_left(
@@ -127,6 +171,8 @@ def save(
     impression: str,
     reader: Reader,
     style_id: uuid.UUID | None = None,
+    *,
+    began_empty: bool = False,
 ) -> Text:
     """Save what a reader wrote.
 
@@ -140,6 +186,8 @@ def save(
         impression: as written, MOST_TEXT characters at most.
         reader: who writes.
         style_id: the style of version 0, as the reader saw it; later versions keep theirs.
+        began_empty: whether a reader who is drawn to write without the draft puts what he or she
+            wrote so in the place of a text that was made of the draft.
 
     Returns:
         The text with its new version.
@@ -163,11 +211,15 @@ def save(
     if is_same:
         return current
     _refuse_submitted(current, reader)
+    if began_empty and readings.begins_empty(session, draft, reader.account_id):
+        current = replace(current, draft_use=DraftUse.WITHOUT_DRAFT)
     return _write(session, draft, current, findings, impression, reader)
 
 
 def discard(session: Session, draft_id: uuid.UUID, version: int, reader: Reader) -> Text:
     """Give up what was written, and begin again with the draft, in the style in force now.
+
+    From whom the draft is hidden begins again with nothing.
 
     Raises:
         NotFound, StaleText, NotAllowed: as `save`.
@@ -177,13 +229,14 @@ def discard(session: Session, draft_id: uuid.UUID, version: int, reader: Reader)
     if version != current.version:
         raise StaleText(current)
     _refuse_submitted(current, reader)
-    if current.version == 0:
+    is_empty = readings.hides_draft(session, draft, reader.account_id)
+    if current.version == 0 and current.is_begun_empty == is_empty:
         return current
     style = styles.find_in_force(session, _site_of(session, draft), reader.account_id)
-    begun = _begin(draft, style)
+    begun = _begin(draft, style, is_empty=is_empty)
     text = _write(session, draft, current, begun.findings, begun.impression, reader)
     row = session.get_one(WorkingText, draft_id)
-    row.style_id = begun.style_id
+    row.style_id, row.draft_use = begun.style_id, begun.draft_use
     row.state, row.sent_by, row.sent_by_id = TextState.OPEN, "", None
     row.sent_at, row.note = None, ""
     session.flush()
@@ -234,8 +287,11 @@ def _site_of(session: Session, draft: Draft) -> uuid.UUID:
     return session.get_one(Study, draft.study_id).site_id
 
 
-def _begin(draft: Draft, style: ReportStyle | None) -> Text:
-    """Version 0 of a text: the draft in the words of a style."""
+def _begin(draft: Draft, style: ReportStyle | None, *, is_empty: bool = False) -> Text:
+    """Version 0 of a text: the draft in the words of a style, or an empty text in its order."""
+    if is_empty:
+        style_id = style.id if style is not None else None
+        return Text(draft.id, 0, "", "", style_id=style_id, draft_use=DraftUse.WITHOUT_DRAFT)
     if style is None:
         return Text(draft.id, 0, draft.findings, draft.impression)
     styled = applying.apply(styles.content_of(style), draft.findings, draft.impression)
@@ -252,12 +308,12 @@ def _read_seen(session: Session, draft: Draft, reader: Reader, style_id: uuid.UU
     if current.version or current.style_id == style_id:
         return current
     if style_id is None:
-        return _begin(draft, None)
+        return _begin(draft, None, is_empty=current.is_begun_empty)
     site_id = _site_of(session, draft)
     style = styles.may_begin_with(session, style_id, site_id, reader.account_id)
     if style is None:
         raise StaleText(current)
-    return _begin(draft, style)
+    return _begin(draft, style, is_empty=current.is_begun_empty)
 
 
 def _lock_open(session: Session, draft_id: uuid.UUID, reader: Reader) -> Draft:
@@ -275,8 +331,10 @@ def _refuse_submitted(current: Text, reader: Reader) -> None:
 def _write(
     session: Session, draft: Draft, current: Text, findings: str, impression: str, reader: Reader
 ) -> Text:
+    use = find_use(session, draft, current, reader)
     if current.version == 0:
-        _note(session, draft, EventKind.EDITED, f"by {reader.name}")
+        without = ", without the draft" if current.is_begun_empty else ""
+        _note(session, draft, EventKind.EDITED, f"by {reader.name}{without}")
         row = WorkingText(
             draft_id=draft.id, study_id=draft.study_id, version=1, style_id=current.style_id
         )
@@ -284,12 +342,22 @@ def _write(
     else:
         row = session.get_one(WorkingText, draft.id)
         row.version = current.version + 1
+    row.draft_use = use
     row.findings, row.impression = findings, impression
     row.saved_by, row.saved_by_id = reader.name, reader.account_id
     row.saved_at = func.clock_timestamp()
     session.flush()
     session.refresh(row)
     return _to_text(row)
+
+
+def find_use(session: Session, draft: Draft, text: Text, reader: Reader) -> DraftUse:
+    """What a text has of the draft where this reader writes on or signs it now."""
+    if text.draft_use is DraftUse.WITHOUT_DRAFT and readings.has_seen(
+        session, draft, reader.account_id
+    ):
+        return DraftUse.DRAFT_SHOWN
+    return text.draft_use
 
 
 def _note(session: Session, draft: Draft, kind: EventKind, detail: str) -> None:
@@ -311,6 +379,7 @@ def _to_text(row: WorkingText) -> Text:
         sent_at=row.sent_at,
         note=row.note,
         style_id=row.style_id,
+        draft_use=DraftUse(row.draft_use),
     )
 
 

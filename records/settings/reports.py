@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from records.settings.forms import ADVANCED, EVERYDAY
 
@@ -24,6 +24,16 @@ class ReportSettings(BaseModel):
         description="Share of readings in which the films are read first although "
         "NIGHTDRAFT_READ_FIRST is off, drawn from reader and study. It measures what a draft "
         "changes.",
+    )
+    without_draft_share: float = Field(
+        json_schema_extra=EVERYDAY,
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of readings in which the reader writes the report from nothing and is "
+        "shown the draft only on request ([read and sign](../use/sign.md)), drawn from reader and "
+        "study, also where NIGHTDRAFT_READ_FIRST is on. With NIGHTDRAFT_READ_FIRST_SHARE it is 1 "
+        "at most. It measures how long a report takes without a draft.",
     )
     quality_baseline_days: int = Field(
         json_schema_extra=ADVANCED,
@@ -91,3 +101,13 @@ class ReportSettings(BaseModel):
         description="Share of second looks that ask about a finding of the report that the draft "
         "does not have. Where it is 0, a reader knows that each question comes from the model.",
     )
+
+    @field_validator("without_draft_share", mode="after")
+    @classmethod
+    def _check_shares(cls, value: float, info: ValidationInfo) -> float:
+        other = info.data.get("read_first_share", 0.0)
+        if value + other > 1:
+            raise ValueError(
+                f"with NIGHTDRAFT_READ_FIRST_SHARE={other:g} the shares are more than 1: lower one"
+            )
+        return value

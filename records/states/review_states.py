@@ -54,6 +54,34 @@ class ReadingArm(StrEnum):
 
     WITH_DRAFT = "WITH_DRAFT"
     READ_FIRST = "READ_FIRST"  # the draft is shown after the films, when the reader asks for it
+    WITHOUT_DRAFT = "WITHOUT_DRAFT"  # the reader writes from nothing, and may ask for the draft
+
+
+class DraftUse(StrEnum):
+    """What a working text or a signed report has of the draft."""
+
+    FROM_DRAFT = "FROM_DRAFT"  # it began as the draft
+    DRAFT_SHOWN = "DRAFT_SHOWN"  # it began without the draft, which was shown before the signature
+    WITHOUT_DRAFT = "WITHOUT_DRAFT"  # the draft was shown to nobody who wrote or signed it
+
+
+DRAFT_USE_SENTENCES: dict[DraftUse, str] = {
+    DraftUse.FROM_DRAFT: "A model drafted it.",
+    DraftUse.DRAFT_SHOWN: (
+        "It was begun without the draft that a model had made. The draft was shown before the "
+        "signature."
+    ),
+    DraftUse.WITHOUT_DRAFT: "It was written without the draft that a model had made.",
+}
+"""What a signed report has of the draft, in words for a person."""
+
+WITHOUT_DRAFT_SENTENCE = (
+    "This study was drawn for reading without a draft. Write the report from the films."
+)
+"""What a reader is told whose study was drawn for reading without a draft."""
+
+OWN_TEXT_WARNING = "NOT A REPORT UNTIL SIGNED. This text was begun without the draft of a model."
+"""What stands over a text that no model drafted, in place of the warning of drafts."""
 
 
 class ReadingEnd(StrEnum):

@@ -17,7 +17,7 @@ from records.states import Purpose, ReviewDecision
 
 @dataclass(frozen=True, slots=True)
 class SignedScores:
-    """A signed report, and the finding scores of the draft that it was made from."""
+    """A signed report, and the finding scores of the draft of its study."""
 
     text: str
     finding_scores: dict[str, float]

@@ -68,6 +68,7 @@ class WorklistRow:
         withheld: why the draft is shown to nobody; None where there is none, or it is shown.
         signed_by: who signed a report of the draft; "" while nobody has.
         report: the report's impression, else its findings; "" while nobody has signed.
+        is_hidden: who asks must not see the draft yet, so findings and impression are left out.
     """
 
     id: uuid.UUID
@@ -99,6 +100,7 @@ class WorklistRow:
     withheld: Withheld | None = None
     signed_by: str = ""
     report: str = ""
+    is_hidden: bool = False
 
 
 def draft_caveat(row: WorklistRow, revision: int) -> str:

@@ -88,7 +88,7 @@ def sign(draft_id, account, findings=None, impression=None):
     reader = reader_of(account)
     with unit_of_work() as session:
         row = session.get_one(Draft, draft_id)
-        now = working_texts.read(session, row)
+        now = working_texts.read(session, row, account.id)
         if findings is not None or impression is not None:
             now = working_texts.save(
                 session,

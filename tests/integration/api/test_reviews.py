@@ -1,19 +1,24 @@
-"""REST and forms of the editor: writing, signing, rejecting, adding, and reading first."""
+"""REST and forms of the editor: writing, signing, rejecting and adding."""
 
 import html
 import re
 import uuid
 
 import pytest
-from sqlalchemy import text
-from starlette.testclient import TestClient
 
-from api.app import make_app
 from records.database.session import unit_of_work
-from records.settings import settings
-from records.states import WARNING, HoldReason, Role
+from records.states import WARNING, HoldReason
 from records.workflow import holds
-from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.support.accounts import PASSWORD, run_sql
+from tests.support.report_readers import (
+    editor_form,
+    logged_in_people,
+    page_fields,
+    path_of,
+    put,
+    sign,
+    uid_of,
+)
 from tests.support.seeded_studies import StudySeeder
 
 
@@ -25,56 +30,8 @@ def study(database, data_dir):
 @pytest.fixture
 def people(study):
     """Clients by login: a trainee, a reader and a lead, all of the site of the study."""
-    app = make_app(settings())
-    clients = {}
-    try:
-        for login, role in (("roe", Role.READER), ("doe", Role.LEAD), ("kim", Role.TRAINEE)):
-            make_account(login, role, sites=["default"], name=login.title())
-            client = TestClient(app, base_url="http://localhost", follow_redirects=False)
-            client.__enter__()
-            client.post("/login", data={"login": login, "password": PASSWORD})
-            page = client.get("/account").text
-            client.headers["x-form-token"] = re.search(r'form-token" content="(\w+)"', page)[1]
-            clients[login] = client
+    with logged_in_people() as clients:
         yield clients
-    finally:
-        for client in clients.values():
-            client.__exit__(None, None, None)
-
-
-def uid_of(study):
-    ((uid,),) = run_sql("SELECT study_instance_uid FROM studies WHERE id = :id", id=study)
-    return uid
-
-
-def path_of(study):
-    return f"/api/studies/{uid_of(study)}/working-text"
-
-
-def put(client, study, etag, findings, impression="Normal."):
-    return client.put(
-        path_of(study),
-        json={"findings": findings, "impression": impression},
-        headers={"if-match": etag} if etag else {},
-    )
-
-
-def sign(client, study, shown):
-    body = {key: shown[key] for key in ("draft", "version", "sha256")}
-    return client.post(f"/api/studies/{study}/reviews/sign", json=body)
-
-
-def page_fields(page):
-    """The fields of the form that `page` has, as a browser would send them."""
-    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
-    for name, words in re.findall(r'<textarea [^>]*name="(\w+)"[^>]*>\n?([^<]*)</textarea>', page):
-        fields[name] = html.unescape(words)
-    return fields
-
-
-def editor_form(client, study):
-    page = client.get(f"/studies/{study}").text
-    return page_fields(page.partition('id="text"')[2].partition("</form>")[0])
 
 
 def test_a_save_needs_the_text_it_was_made_from(people, study):
@@ -301,64 +258,6 @@ def test_a_text_is_checked_on_the_page_before_the_signature_and_by_rest(people, 
     for place in ("", "/checks", "/sign"):
         page = html.unescape(roe.get(f"/studies/{study}{place}").text)
         assert all(check["message"] in page for check in given["checks"])
-
-
-# ---- Read first ----
-
-
-def test_nothing_of_a_draft_is_sent_before_the_films_were_read(people, study, setting):
-    setting(read_first=True)
-    ((findings, impression),) = run_sql("SELECT findings, impression FROM drafts")
-    roe = people["roe"]
-    places = (
-        *("/", "/live", f"/studies/{study}", f"/studies/{study}/differences", "/api/studies"),
-        *(f"/studies/{study}/checks", f"{path_of(study)}/checks"),
-        *(f"/studies/{study}/sign", f"/api/studies/{study}", path_of(study)),
-    )
-
-    def shown():
-        texts = [html.unescape(roe.get(place).text).replace("\\n", "\n") for place in places]
-        return [
-            place
-            for place, words in zip(places, texts, strict=True)
-            if findings[:40] in words or impression[:40] in words
-        ]
-
-    assert shown() == []
-    page = roe.get(f"/studies/{study}").text
-    assert "Read the films first" in page
-    draft = str(run_sql("SELECT id FROM drafts")[0][0])
-    body = {"draft": draft, "reason": "POOR_TEXT"}
-    for refused in (
-        roe.post(f"/studies/{study}/show-draft"),
-        roe.post(f"/api/studies/{study}/reviews/reject", json=body),
-        put(roe, study, f'"{draft}-0"', "guessed"),
-    ):
-        assert refused.status_code == 409
-    ((film,),) = run_sql("SELECT id FROM instances ORDER BY received_at LIMIT 1")
-    assert roe.get(f"/studies/{study}/views/{film}.jpg").status_code == 200
-    assert shown() == []
-    assert roe.post(f"/studies/{study}/show-draft").status_code == 303
-    assert {"/", f"/studies/{study}", f"/api/studies/{study}", path_of(study)} <= set(shown())
-    ((arm, in_order),) = run_sql(
-        "SELECT arm, opened_at <= films_opened_at AND films_opened_at <= draft_shown_at"
-        " FROM readings"
-    )
-    assert (arm, in_order) == ("READ_FIRST", True)
-
-
-def test_who_signs_a_hidden_draft_shows_it_to_all(people, study, setting):
-    roe, doe = people["roe"], people["doe"]
-    setting(read_first=False)
-    shown = roe.get(path_of(study)).json()
-    roe.get(f"/studies/{study}")
-    setting(read_first=True)
-    assert "Read the films first" in doe.get(f"/studies/{study}").text
-    assert sign(roe, study, shown).status_code == 200
-    assert "Signed by Roe (roe)" in doe.get(f"/studies/{study}").text
-    assert run_sql('SELECT "end" FROM readings ORDER BY opened_at') == [("SIGNED",), (None,)]
-    with unit_of_work() as session:
-        assert session.scalar(text("SELECT count(*) FROM readings")) == 2
 
 
 def test_rest_asks_for_a_fresh_login_whatever_is_signed(people, study, setting):

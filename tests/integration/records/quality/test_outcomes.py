@@ -12,13 +12,14 @@ from records.database.session import engine, unit_of_work
 from records.quality import figures
 from records.quality.counts import Choice, Dimension
 from records.retention import erasure
-from records.reviews import readings, signing
+from records.reviews import readings, signing, working_texts
 from records.states import AgeGroup, Device, ReadingArm, RejectReason, Role, Sex
 from records.workflow.identifiers import PatientId
 from tests.support.accounts import let_pass, make_account, run_sql
 from tests.support.decided_drafts import (
     EFFUSION,
     FINDINGS,
+    IMPRESSION,
     count,
     decide,
     draft,
@@ -101,6 +102,59 @@ def test_a_worker_completes_it_with_group_times_edits_and_observations(ada):
     (effusion,) = [each for each in found.observations if each.observation == "Pleural Effusion"]
     assert (effusion.both, effusion.signed_only) == (0, 1)
     assert found.times[ReadingArm.WITH_DRAFT].median.number == 1
+
+
+def test_a_report_without_the_draft_has_time_and_observations_and_no_acceptance(ada, setting):
+    decide(ada)
+    decide(ada, "differing")
+    count()
+    before, line = read(), run_sql("SELECT watched, differing FROM quality_days")
+    setting(without_draft_share=1.0)
+    draft_id = draft()
+    open_study(draft_id, ada)
+    let_pass("readings", 200, "opened_at")
+    review_id = sign(draft_id, ada, EFFUSION, IMPRESSION)
+    count()
+    outcome = outcome_of(review_id)
+    assert (outcome.arm, outcome.distances, outcome.unedited, outcome.small_edit) == (
+        ReadingArm.WITHOUT_DRAFT,
+        None,
+        None,
+        None,
+    )
+    after = read()
+    assert (after.acceptance, after.edits) == (before.acceptance, before.edits)
+    assert run_sql("SELECT watched, differing FROM quality_days") == line, "nothing drifts"
+    assert (after.own_texts, after.asked) == (1, 0)
+    assert set(after.times) == {ReadingArm.WITH_DRAFT, ReadingArm.WITHOUT_DRAFT}
+    assert 180 < after.times[ReadingArm.WITHOUT_DRAFT].median.value < 260
+    alone = read(ALWAYS.narrowed(arm=ReadingArm.WITHOUT_DRAFT))
+    (effusion,) = [each for each in alone.observations if each.observation == "Pleural Effusion"]
+    assert (effusion.signed_only, effusion.neither) == (1, 0)
+    assert alone.acceptance.decided == 0
+    assert read_by(Dimension.ARM) == {ReadingArm.WITH_DRAFT: 2, ReadingArm.WITHOUT_DRAFT: 0}
+
+
+def test_who_asked_for_the_draft_stays_in_the_arm(ada, setting):
+    setting(without_draft_share=1.0)
+    for begins_again in (False, True):
+        draft_id = draft()
+        open_study(draft_id, ada)
+        with unit_of_work() as session:
+            row = session.get_one(Draft, draft_id)
+            readings.note_films(session, row.study_id, ada.id)
+            readings.show_draft(session, row, ada.id)
+        if begins_again:
+            with unit_of_work() as session:
+                working_texts.discard(session, draft_id, 0, reader_of(ada))
+        sign(draft_id, ada, *([] if begins_again else [EFFUSION]))
+    count()
+    found = read()
+    assert list(found.times) == [ReadingArm.WITHOUT_DRAFT]
+    assert found.times[ReadingArm.WITHOUT_DRAFT].median.number == 2
+    assert (found.own_texts, found.asked) == (1, 2)
+    # The one that began with the draft after all was made of it.
+    assert (found.acceptance.decided, found.acceptance.unedited.part) == (1, 1)
 
 
 def test_unedited_small_and_other_edits_and_rejections_are_counted_apart(ada):

@@ -63,6 +63,28 @@ def test_the_arm_is_drawn_by_its_share_and_always_the_same(setting, share):
     assert [readings.draw_arm(*pair) for pair in pairs] == drawn
 
 
+def test_one_draw_decides_between_the_three_arms(setting):
+    pairs = [(uuid.UUID(int=n), uuid.UUID(int=7 * n + 1)) for n in range(2000)]
+
+    def draw(**shares):
+        setting(read_first=False, read_first_share=0.0, without_draft_share=0.0)
+        setting(**shares)
+        return [readings.draw_arm(*pair) for pair in pairs]
+
+    alone = draw(without_draft_share=0.2)
+    drawn = draw(without_draft_share=0.2, read_first_share=0.3)
+    everybody = draw(without_draft_share=0.2, read_first_share=0.3, read_first=True)
+    arms = ReadingArm
+    for arm, share in ((arms.WITHOUT_DRAFT, 0.2), (arms.READ_FIRST, 0.3), (arms.WITH_DRAFT, 0.5)):
+        # Five standard deviations of a share of 2,000 draws.
+        assert abs(drawn.count(arm) / 2000 - share) <= 5 * (share * (1 - share) / 2000) ** 0.5
+    is_without = [arm is arms.WITHOUT_DRAFT for arm in drawn]
+    assert [arm is arms.WITHOUT_DRAFT for arm in alone] == is_without
+    assert [arm is arms.WITHOUT_DRAFT for arm in everybody] == is_without
+    assert arms.READ_FIRST not in alone
+    assert arms.WITH_DRAFT not in everybody
+
+
 def test_a_reading_is_one_row_however_often_the_page_is_opened(draft_id, account_id):
     first = begin(draft_id, account_id)
     assert begin(draft_id, account_id).id == first.id
