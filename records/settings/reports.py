@@ -106,7 +106,7 @@ class ReportSettings(BaseModel):
     @classmethod
     def _check_shares(cls, value: float, info: ValidationInfo) -> float:
         other = info.data.get("read_first_share", 0.0)
-        if value + other > 1:
+        if value + other > 1 + 1e-9:  # decimals are not exact
             raise ValueError(
                 f"with NIGHTDRAFT_READ_FIRST_SHARE={other:g} the shares are more than 1: lower one"
             )

@@ -21,7 +21,7 @@ from records.actors import Actor, acting_as
 from records.bundles import known, modes, stops
 from records.database.session import unit_of_work
 from records.states import ActorKind, Role, SiteMode
-from tests.support.accounts import PASSWORD, make_account
+from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.decided_drafts import fill_quality
 from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again
 from tests.support.filled_records import add_states, addresses, fill
@@ -306,4 +306,28 @@ def test_the_page_of_quality_in_every_state(serve, browser, database, data_dir):
         page.get_by_role("button", name="Give the score").click()
         expect(page.get_by_text("You have scored this report: 2a")).to_be_visible()
         checker.look("a report that was scored")
+        checker.assert_nothing()
+
+
+def test_a_study_that_is_read_without_a_draft_in_every_state(serve, browser, database, data_dir):
+    study = draft(1, (CLEAR, 0.9))
+    make_account("roe", Role.READER, sites=["default"], name="Dr. Roe")
+    with checking(browser, serve(without_draft_share=1).url) as checker:
+        checker.log_in("roe")
+        checker.open("/", "a draft that is hidden")
+        checker.open(f"/studies/{study}", "a report that is written without a draft")
+        page = checker.page
+        page.get_by_label("Findings").fill("The lungs are clear. No effusion.")
+        page.get_by_role("button", name="Sign …").click()
+        expect(page.get_by_role("button", name="Sign the report")).to_be_visible()
+        checker.look("signing a report without a draft")
+        run_sql("UPDATE readings SET films_opened_at = clock_timestamp()")
+        page.goto(f"/studies/{study}")
+        page.get_by_role("button", name="Show the draft").click()
+        expect(page.locator("#draft-text")).to_be_visible()
+        checker.look("a report that was begun without the draft, beside it")
+        page.get_by_role("button", name="Sign …").click()
+        page.get_by_role("button", name="Sign the report").click()
+        expect(page.get_by_text("Signed by Dr. Roe (roe)")).to_be_visible()
+        checker.look("a signed report that was begun without the draft")
         checker.assert_nothing()

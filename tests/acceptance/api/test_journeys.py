@@ -5,10 +5,8 @@ One server and one database serve all of it: each journey has studies of its own
 
 from __future__ import annotations
 
-import json
 import re
 import socket
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ from records.states import WARNING, Role
 from records.worklist import views
 from tests.acceptance.api.conftest import Server, log_in_at, servers_in
 from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.support.browser_archives import sent_texts
 from tests.support.seeded_studies import StudySeeder
 from tests.support.waiting import eventually
 
@@ -344,16 +343,6 @@ def test_a_trainee_submits_and_a_lead_signs(house, log_in, scripts):
             "Dr. Kim (kim)",
         )
     ]
-
-
-def sent_texts(archive: Path) -> Iterator[tuple[str, str]]:
-    """(address, text) of each answer that a browser got, of an archive that it wrote."""
-    with zipfile.ZipFile(archive) as files:
-        har = json.loads(files.read("har.har"))
-        for entry in har["log"]["entries"]:
-            name = entry["response"]["content"].get("_file")
-            if name and not entry["response"]["content"]["mimeType"].startswith("image/"):
-                yield entry["request"]["url"], files.read(name).decode(errors="replace")
 
 
 def test_nothing_of_a_draft_is_sent_before_its_reader_asks(house, log_in, tmp_path):

@@ -94,12 +94,13 @@ def test_a_table_of_nobody_is_refused(database, options):
     assert run("table", *options)[0] == 1
 
 
-def test_who_reads_the_films_first_sees_neither_draft(client, again, setting):
+@pytest.mark.parametrize("how", [{"read_first": True}, {"without_draft_share": 1.0}])
+def test_from_whom_drafts_are_hidden_sees_neither(client, again, setting, how):
     make_account("roe", Role.LEAD)
     client.post("/login", data={"login": "roe", "password": PASSWORD})
     (entry, _) = client.get("/api/comparisons/drafts", params=PAIR).json()["comparisons"]
     assert entry["observations"]
-    setting(read_first=True)
+    setting(**how)
     path = f"comparisons/drafts/{entry['id']}"
     detail = client.get(f"/api/{path}").json()
     assert detail["first_text"] == detail["second_text"] == READ_FIRST_SENTENCE

@@ -4,6 +4,9 @@ import html
 
 import pytest
 
+from records.database.session import unit_of_work
+from records.database.tables import Study
+from records.reports import finals
 from records.states import (
     DRAFT_USE_SENTENCES,
     OWN_TEXT_WARNING,
@@ -11,7 +14,9 @@ from records.states import (
     WITHOUT_DRAFT_SENTENCE,
     DraftUse,
 )
+from records.workflow.patients import Patient
 from tests.support.accounts import run_sql
+from tests.support.outside_reports import receive
 from tests.support.report_readers import (
     editor_form,
     logged_in_people,
@@ -123,6 +128,31 @@ def test_nothing_of_a_draft_is_sent_before_it_is_asked_for(people, study, settin
         " FROM readings"
     )
     assert (arm, in_order) == ("READ_FIRST" if how is READ_FIRST else "WITHOUT_DRAFT", True)
+
+
+@pytest.mark.parametrize("how", [READ_FIRST, WITHOUT])
+def test_how_far_a_hidden_draft_is_from_a_report_is_not_told(people, study, setting, how):
+    roe = people["roe"]
+    setting(draft_reported_studies=True)
+    with unit_of_work() as session:
+        row = session.get_one(Study, study)
+        whose = {"patient": Patient.of_study(row), "accession_numbers": (row.accession_number,)}
+    receive(**whose)
+    with unit_of_work() as session:
+        comparison_id, _, _ = finals.claim_comparison(session)
+        finals.keep_comparison(
+            session, comparison_id, {"findings": [30, 120]}, {"Edema": ["absent", "present"]}
+        )
+
+    def told():
+        page = roe.get(f"/studies/{study}").text
+        (received,) = roe.get(f"/api/studies/{study}").json()["reports"]
+        return "differ on: edema" in page, len(received["comparisons"])
+
+    assert told() == (True, 1)
+    run_sql("DELETE FROM readings")
+    setting(**how)
+    assert told() == (False, 0)
 
 
 def test_who_reads_first_cannot_write_before_the_draft_is_shown(people, study, setting):
