@@ -13,7 +13,7 @@ from records.bundles import recall
 from records.bundles.known import KnownBundle
 from records.bundles.modes import ListedProposal
 from records.database.site_tables import Site
-from records.states import ProposalState, SiteMode
+from records.states import DraftUse, ProposalState, SiteMode
 
 Reason = Annotated[
     str,
@@ -146,8 +146,9 @@ class Models(BaseModel):
 class RecalledDraft(BaseModel):
     """A draft of a recalled model.
 
-    signed_by: who signed a report made of it; "" where nobody did. may_be_trained_on: whether that
-    report may be trained on. rejected: how many readers rejected it.
+    signed_by: who signed the report of its study; "" where nobody did. draft_use: what that report
+    has of the draft; of WITHOUT_DRAFT nothing. may_be_trained_on: whether that report may be
+    trained on. rejected: how many readers rejected it.
     """
 
     draft: uuid.UUID
@@ -162,6 +163,7 @@ class RecalledDraft(BaseModel):
     superseded_at: dt.datetime | None
     signed_by: str
     signed_at: dt.datetime | None
+    draft_use: DraftUse | None
     may_be_trained_on: bool
     rejected: int
 
@@ -182,6 +184,7 @@ class RecalledDraft(BaseModel):
             superseded_at=draft.superseded_at,
             signed_by=signed.reader if signed else "",
             signed_at=signed.decided_at if signed else None,
+            draft_use=DraftUse(signed.draft_use) if signed else None,
             may_be_trained_on=bool(signed and signed.training_consent),
             rejected=sum(one.decision == "REJECTED" for one in draft.reviews),
         )

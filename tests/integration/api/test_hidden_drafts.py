@@ -4,7 +4,9 @@ import html
 
 import pytest
 
+from records.bundles import acceptance
 from records.database.session import unit_of_work
+from records.database.site_tables import DEFAULT_SITE_ID
 from records.database.tables import Study
 from records.reports import finals
 from records.states import (
@@ -209,6 +211,19 @@ def test_the_report_is_written_from_nothing_and_says_so(without, study):
     assert run_sql('SELECT arm, draft_shown_at, "end" FROM readings') == [
         ("WITHOUT_DRAFT", None, "SIGNED")
     ]
+
+
+def test_a_recall_says_that_the_draft_is_in_no_report(without, study):
+    roe, doe = without["roe"], without["doe"]
+    sign(roe, study, write(roe, study))
+    ((digest,),) = run_sql("SELECT bundle_digest FROM drafts")
+    page = doe.get(f"/models/{digest}/drafts").text
+    assert "Nowhere: the report was written without this draft." in page
+    (listed,) = doe.get(f"/api/models/{digest}/drafts").json()["drafts"]
+    assert (listed["signed_by"], listed["draft_use"]) == ("Roe (roe)", "WITHOUT_DRAFT")
+    with unit_of_work() as session:
+        found = acceptance.measure(session, DEFAULT_SITE_ID, digest)
+    assert (found.signed, found.signed_here, found.unchanged) == (1, 0, 0)
 
 
 def test_an_empty_page_cannot_be_signed(without, study):

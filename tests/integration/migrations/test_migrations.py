@@ -4,7 +4,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
 import migrations
 from records.accounts import sessions
@@ -14,7 +14,7 @@ from records.database.session import engine, unit_of_work
 from records.database.site_tables import DEFAULT_SITE_ID
 from records.errors import DatabaseDown
 from records.operations import work_counts
-from records.states import VisibleState
+from records.states import Role, VisibleState
 from records.workflow import attempts, tallies, worklist
 from records.workflow.patients import Patient
 from tests.support.accounts import begin_second_factor, make_account, run_sql
@@ -237,3 +237,29 @@ def test_accounts_from_before_the_identity_provider_stay_local(database, data_di
     ):
         with pytest.raises(IntegrityError):
             run_sql(f"UPDATE accounts SET {wrong} WHERE login = 'ada'")
+
+
+def test_readings_without_a_draft_are_not_taken_down(database):
+    complete(new_instance("1.1"))
+    (draft_id,) = draft_all()
+    roe = make_account("roe", Role.READER)
+    run_sql(
+        "INSERT INTO readings (study_id, draft_id, account_id, arm)"
+        " SELECT study_id, id, :account, 'WITHOUT_DRAFT' FROM drafts WHERE id = :draft",
+        account=roe.id,
+        draft=draft_id,
+    )
+    with pytest.raises(DatabaseError, match="readings without a draft"):
+        migrations.downgrade(engine(), "0053")
+    assert run_sql("SELECT arm FROM readings") == [("WITHOUT_DRAFT",)]
+    run_sql("UPDATE readings SET arm = 'READ_FIRST'")
+    migrations.downgrade(engine(), "0053")
+    migrations.upgrade(engine())
+    for refused in (
+        "INSERT INTO reviews (study_id, draft_id, decision, reader, note, draft_use)"
+        " SELECT study_id, id, 'REJECTED', 'Roe', 'poor', 'WITHOUT_DRAFT' FROM drafts",
+        "INSERT INTO reviews (study_id, draft_id, decision, reader, findings, draft_use, distances)"
+        " SELECT study_id, id, 'SIGNED', 'Roe', 'Clear.', 'WITHOUT_DRAFT', '{}' FROM drafts",
+    ):
+        with pytest.raises(IntegrityError, match="own_text_is_a_report"):
+            run(refused)
