@@ -12,7 +12,7 @@ from records.accounts import programs
 from records.accounts.roles import PERMISSIONS
 from records.database.session import unit_of_work
 from records.operations import night_summaries
-from records.quality.cells import CELLS
+from records.quality.cells import CELLS, PLACES
 from records.settings import settings
 from records.states import Role, WorkKind
 from tests.support.accounts import PASSWORD, make_account, run_sql
@@ -263,7 +263,9 @@ def plant_numbers(planted, setting):
         for kept, day, numbers in (
             ("quality_counts (month, view, device, age_group, sex, arm, numbers,",
              "date_trunc('month', now())::date, 'PA', 'FIXED', 'FROM_40', 'F', 'WITH_DRAFT',",
-             f"array_fill(CAST(:number AS bigint), ARRAY[{len(CELLS)}]),"),
+             # More cannot be unedited than was made of a draft.
+             f"array_fill(CAST(:number AS bigint), ARRAY[{PLACES['own_text'] - 1}])"
+             f" || array_fill(0::bigint, ARRAY[{len(CELLS) - PLACES['own_text'] + 1}]),"),
             ("quality_days (day, watched, differing,", "now()::date,", ":number, :number,"),
         ):  # fmt: skip
             run_sql(
