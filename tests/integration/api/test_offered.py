@@ -25,7 +25,7 @@ from records.settings import settings
 from records.states import ActorKind, Permission, Role
 from records.workflow import site_scope, sites
 from tests.support.accounts import PASSWORD, make_account, run_sql
-from tests.support.filled_records import add_states, addresses, fill
+from tests.support.filled_records import SETTINGS, add_states, addresses, fill
 
 PERSONS = [role for role in Role if role is not Role.SERVICE]
 ROUTES = [route for router in ROUTERS for route in router.routes]
@@ -139,14 +139,17 @@ def walk(client, visitor, ids):
     return led_to
 
 
-@pytest.fixture
-def ids(database, data_dir, setting):
+def fill_two_sites(data_dir):
     with unit_of_work() as session:
         sites.create(session, "north", "North Hospital")
+    return fill() | {"studies": add_states(data_dir)}
+
+
+@pytest.fixture
+def ids(filled_copy, setting):
     # More requests are sent than a person would.
-    setting(account_requests_per_minute=0, stranger_requests_per_minute=0)
-    filled = fill(setting)
-    return filled | {"studies": add_states(data_dir)}
+    setting(account_requests_per_minute=0, stranger_requests_per_minute=0, **SETTINGS)
+    return filled_copy(fill_two_sites)
 
 
 @pytest.fixture
