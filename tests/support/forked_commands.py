@@ -17,11 +17,12 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 _FORKER = """
-import json, os, sys
+import gc, json, os, sys
 from importlib import import_module
 from nightdraft.cli.main import main
 for module in sys.argv[1:]:
     import_module(module)
+gc.freeze()  # a child would copy the memory that it looks through for garbage
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()
