@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 _FORKER = """
-import gc, json, os, sys
+import gc, json, os, signal, sys
 from importlib import import_module
 from nightdraft.cli.main import main
 for module in sys.argv[1:]:
@@ -27,6 +27,7 @@ for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()
     if child == 0:
+        signal.alarm(120)  # one that hangs
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, path in enumerate(asked["outputs"], start=1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -45,6 +46,8 @@ def forked_commands(
 ) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """Gives a function that runs `nightdraft` with its arguments, and returns what came of it.
 
+    `run("status", log_format="json")` sets NIGHTDRAFT_LOG_FORMAT for the command besides.
+
     Args:
         folder: For the outputs.
         modules: What is imported before the first command.
@@ -61,11 +64,12 @@ def forked_commands(
         assert forker.stdout is not None
         orders, answers = forker.stdin, forker.stdout
 
-        def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
+            named = {f"NIGHTDRAFT_{name.upper()}": value for name, value in variables.items()}
             words = [str(argument) for argument in arguments]
             order = {
                 "arguments": words,
-                "environment": dict(os.environ),
+                "environment": os.environ | named,
                 "outputs": [str(path) for path in outputs],
             }
             print(json.dumps(order), file=orders, flush=True)

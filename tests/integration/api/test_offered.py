@@ -102,13 +102,13 @@ def route_of(method, address):
 
 def walk(client, visitor, ids):
     """Open all that the visitor may open; the routes to which its pages lead."""
-    starts = [
-        path
+    starts = {
+        path: None  # each once, in their order
         for some in (ids, *({"study": study} for study in ids["studies"].values()))
         for route, path in addresses(some)
         if allows(TABLE["GET", route], visitor) and TABLE["GET", route].needs is not Door.PUBLIC
         if not path.startswith(("/api/", "/fhir"))
-    ]
+    }
     waiting, seen, opened, led_to = list(starts), set(starts), Counter(), set()
     while waiting:
         address = waiting.pop(0)
