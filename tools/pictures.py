@@ -185,7 +185,7 @@ def find_ids(site: Site) -> dict[str, str]:
         "report_id": site.get("/api/reports?status=CORRECTED")["reports"][0]["id"],
         "message_id": site.get("/api/messages?outcome=ACCEPTED")["messages"][0]["id"],
         "discrepancy_id": site.get("/api/discrepancies")["discrepancies"][0]["id"],
-        "comparison_id": site.get("/api/comparisons/drafts")["comparisons"][0]["id"],
+        "comparison_id": differing_drafts(site),
         "digest": site.get("/api/models")["models"][0]["digest"],
         "night": site.get("/api/nights")["nights"][0]["night"],
         "campaign_id": site.get("/api/campaigns?state=RUNNING")["campaigns"][0]["id"],
@@ -193,6 +193,13 @@ def find_ids(site: Site) -> dict[str, str]:
         "study": site.drafted_study(),
     }
     return {name: str(value) for name, value in first.items()}
+
+
+def differing_drafts(site: Site) -> int:
+    """Return our id of the comparison of two drafts that differ most."""
+    pair = site.get("/api/comparisons")["pairs"][0]
+    query = f"first={pair['first']}&second={pair['second']}"
+    return int(site.get(f"/api/comparisons/drafts?{query}")["comparisons"][0]["id"])
 
 
 def ask_question(browser: Browser, site: Site) -> str:
@@ -287,7 +294,7 @@ def fill(browser: Browser, demo: Demo) -> None:
     )
     wait_until(
         "the drafts of both models are compared",
-        lambda: bool(demo.get("/api/comparisons/drafts")["comparisons"]),
+        lambda: bool(demo.get("/api/comparisons")["pairs"]),
         _RUN_SECONDS,
     )
 
