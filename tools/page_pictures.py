@@ -17,7 +17,8 @@ from playwright.sync_api import Browser, Page
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 DESK, LARGE, PHONE = (1280, 800), (2560, 1440), (390, 844)
-_COLOURS = 64
+_EXACT, _COLOURS = 96, 96
+"""Colours of a palette: the most frequent ones as they are, and those that stand for all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,10 +275,21 @@ def shrink(png: bytes, *, has_film: bool) -> bytes:
     """
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     if not has_film:
-        picture = picture.quantize(_COLOURS, dither=Image.Dither.NONE)
+        picture = picture.quantize(palette=_palette_of(picture), dither=Image.Dither.NONE)
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def _palette_of(picture: Image.Image) -> Image.Image:
+    """A palette in which the colours of areas, which are few, are exactly those of the page."""
+    counted = picture.getcolors(picture.width * picture.height) or []
+    frequent = [colour for _, colour in sorted(counted, reverse=True)[:_EXACT]]
+    exact = [part for colour in frequent if isinstance(colour, tuple) for part in colour]
+    others = picture.quantize(_COLOURS, dither=Image.Dither.NONE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*exact, *others[: 3 * _COLOURS]])
+    return palette
 
 
 def index_page() -> str:

@@ -36,7 +36,7 @@ from records.states import (
     Stage,
     WorkKind,
 )
-from records.workflow import draft_comparisons, drafts, leases
+from records.workflow import draft_comparisons, drafts, leases, sites
 from records.workflow.drafts import NewDraft
 from records.workflow.requests import PreparedInput, mark_prepared
 
@@ -124,6 +124,12 @@ def add_style() -> None:
     with unit_of_work() as session:
         owner = styles.of_site(session, "default")
         styles.save(session, owner, STYLE, 0, "Demo Reader", find_differences)
+
+
+def add_site() -> None:
+    """Add a second site. From then on nobody sees all sites who does not have both."""
+    with unit_of_work() as session:
+        sites.create(session, "children", "Children's hospital")
 
 
 def add_nights() -> None:
@@ -244,7 +250,7 @@ def _report(study: Study, number: int, status: str, findings: str, impression: s
         number,
         person,
         f"OBR|1||R{accession}|CXR^{study.study_description}|||{study.study_date}"
-        f"|||||||||||{accession}||||||DX|{status}|||||||Roe&Jane&&Dr.",
+        f"|||||||||||{accession}||||||DX|{status}|||||||1&Roe&Jane",
         f"OBX|1|TX|18782-3^Findings^LN||{findings}||||||{status}",
         f"OBX|2|TX|19005-8^Impression^LN||{impression}||||||{status}",
     )

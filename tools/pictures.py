@@ -47,6 +47,9 @@ SCREENCAST = "use/demo.gif"
 PICTURES = tuple(name for shot in SHOTS for _, _, name in shot.files())
 """The files that are written, besides the screencast."""
 
+_LAST = "emergency"
+"""The page of those who do not see every site: while there is one site alone, it is not shown."""
+
 _IS_DONE = "Ctrl-C ends all of it"
 """What the demo prints when every study has met its end."""
 
@@ -165,7 +168,11 @@ def take_pictures(
         "trail": people.auditor,
         "emergency": people.limited,
     }
-    prepared = {"worklist-keys": show_keys, "api": wait_for_calls}
+    prepared = {
+        "worklist-keys": show_keys,
+        "second-factor": begin_second_factor,
+        "api": wait_for_calls,
+    }
     looks = [
         Look(
             shot,
@@ -217,6 +224,12 @@ def show_keys(page: Page) -> None:
     """Open the map of keys."""
     page.keyboard.press("?")
     page.locator("#keys").wait_for()
+
+
+def begin_second_factor(page: Page) -> None:
+    """Ask for a second factor; the page that shows its key follows."""
+    page.get_by_role("button", name="Set it up").click()
+    page.get_by_label("Code").wait_for()
 
 
 def wait_for_calls(page: Page) -> None:
@@ -330,7 +343,10 @@ def main() -> None:
         fill(browser, demo)
         names = [name for shot in shots for _, _, name in shot.files()]
         print(f"taking {len(names)} pictures", flush=True)
-        take_pictures(browser, demo, folder, find_people(browser, demo), shots)
+        people = find_people(browser, demo)
+        take_pictures(browser, demo, folder, people, [s for s in shots if s.name != _LAST])
+        picture_records.add_site()
+        take_pictures(browser, demo, folder, people, [s for s in shots if s.name == _LAST])
         browser.close()
     (folder / "README.md").write_text(index_page(), encoding="utf-8")
     total = sum((folder / name).stat().st_size for name in names)
