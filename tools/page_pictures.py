@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
@@ -275,21 +276,25 @@ def shrink(png: bytes, *, has_film: bool) -> bytes:
     """
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     if not has_film:
-        picture = picture.quantize(palette=_palette_of(picture), dither=Image.Dither.NONE)
+        picture = _reduce(picture)
     stream = io.BytesIO()
     picture.save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 
-def _palette_of(picture: Image.Image) -> Image.Image:
-    """A palette in which the colours of areas, which are few, are exactly those of the page."""
-    counted = picture.getcolors(picture.width * picture.height) or []
-    frequent = [colour for _, colour in sorted(counted, reverse=True)[:_EXACT]]
-    exact = [part for colour in frequent if isinstance(colour, tuple) for part in colour]
+def _reduce(picture: Image.Image) -> Image.Image:
+    """The picture with a palette; the colours of areas, which are few, are exactly as they were."""
+    pixels = np.asarray(picture).astype(np.int64)
+    packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+    colours, places, counts = np.unique(packed, return_inverse=True, return_counts=True)
+    found = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1)
+    exact = found[np.argsort(-counts, kind="stable")[:_EXACT]]
     others = picture.quantize(_COLOURS, dither=Image.Dither.NONE).getpalette() or []
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([*exact, *others[: 3 * _COLOURS]])
-    return palette
+    palette = np.concatenate([exact, np.array(others[: 3 * _COLOURS]).reshape(-1, 3)])
+    nearest = np.abs(found[:, None] - palette[None]).sum(axis=2).argmin(axis=1)
+    reduced = Image.fromarray(nearest[places].reshape(packed.shape).astype(np.uint8), "P")
+    reduced.putpalette(palette.astype(np.uint8).tobytes())
+    return reduced
 
 
 def index_page() -> str:

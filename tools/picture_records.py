@@ -334,6 +334,8 @@ def _draft_again(first: Draft) -> None:
             "model_version": version,
             "bundle_digest": digest,
             "sentences": None,
+            "support": None,
+            "finding_scores": None,
         })  # fmt: skip
         draft_id = drafts.save(session, lease, new)
         assert draft_id is not None, "the lease was lost"
