@@ -231,7 +231,7 @@ def begin_second_factor(page: Page) -> None:
     button = page.get_by_role("button", name="Set it up")
     if button.count():
         button.click()
-    page.get_by_role("textbox", name="Code").wait_for()
+    page.get_by_role("heading", name="Set up the second factor").wait_for()
 
 
 def wait_for_calls(page: Page) -> None:

@@ -128,6 +128,8 @@ def running_demo() -> Iterator[Demo]:
         "SERVE_PORT": port,
         "LISTEN_PORT": _free_port(),
         "HL7_PORT": hl7_port,
+        # Taking all of them lasts longer than a login is fresh.
+        "FRESH_MINUTES": 60,
     }
     inherited = {name: value for name, value in os.environ.items() if "NIGHTDRAFT" not in name}
     process = subprocess.Popen(
