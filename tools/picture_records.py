@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from pydicom.uid import generate_uid
 from sqlalchemy import insert, select
 
 import records.database.account_tables  # noqa: F401
@@ -26,6 +27,7 @@ from records.database.night_tables import NightSummary, WorkCount
 from records.database.session import database_time, forget_engine, unit_of_work
 from records.database.site_tables import Site
 from records.database.tables import Study
+from records.operations import refusals
 from records.operations.nights import Night, NightHours
 from records.report_styles import styles
 from records.report_styles.content import Phrase, StyleContent, StyleSection, Wording
@@ -124,6 +126,21 @@ def add_style() -> None:
     with unit_of_work() as session:
         owner = styles.of_site(session, "default")
         styles.save(session, owner, STYLE, 0, "Demo Reader", find_differences)
+
+
+def add_refusals() -> None:
+    """Note what the listener refused: a slice of a CT, and a secondary capture, thrice."""
+    with unit_of_work() as session:
+        for caller, sop_class, number in (("CT1", "2", 1), ("SCANNER", "7", 3)):
+            for _ in range(number):
+                refusals.record_refusal(
+                    session,
+                    calling_ae=caller,
+                    sop_class_uid=f"1.2.840.10008.5.1.4.1.1.{sop_class}",
+                    sop_instance_uid=str(generate_uid(prefix=None)),
+                    reason="other_object",
+                    sentence="Only projection radiographs are taken here.",
+                )
 
 
 def add_site() -> None:

@@ -140,15 +140,14 @@ class People:
     link: str
 
 
-def take_pictures(
-    browser: Browser, site: Site, folder: Path, people: People, shots: Sequence[Shot] = SHOTS
-) -> None:
-    """Take each page in each size and colours.
+def find_looks(
+    browser: Browser, site: Site, people: People, shots: Sequence[Shot] = SHOTS
+) -> list[Look]:
+    """Find where each page is, and who looks at it.
 
     Args:
         browser: what opens them.
         site: the pages, and who reads there.
-        folder: where the files are written.
         people: who else looks.
         shots: the pages.
     """
@@ -173,7 +172,7 @@ def take_pictures(
         "second-factor": begin_second_factor,
         "api": wait_for_calls,
     }
-    looks = [
+    return [
         Look(
             shot,
             site.url + shot.route.format(**ids | of_shot.get(shot.name, {})) + shot.query,
@@ -182,7 +181,6 @@ def take_pictures(
         )
         for shot in shots
     ]
-    take_all(browser, looks, folder, go_to)
 
 
 def find_ids(site: Site) -> dict[str, str]:
@@ -298,6 +296,7 @@ def fill(browser: Browser, demo: Demo) -> None:
     sign_one(browser, demo)
     picture_records.read_records_of(demo.data_dir)
     picture_records.add_style()
+    picture_records.add_refusals()
     picture_records.add_nights()
     picture_campaigns.add_campaigns()
     picture_records.add_second_drafts()
@@ -346,9 +345,10 @@ def main() -> None:
         names = [name for shot in shots for _, _, name in shot.files()]
         print(f"taking {len(names)} pictures", flush=True)
         people = find_people(browser, demo)
-        take_pictures(browser, demo, folder, people, [s for s in shots if s.name != _LAST])
+        looks = find_looks(browser, demo, people, shots)
+        take_all(browser, [look for look in looks if look.shot.name != _LAST], folder, go_to)
         picture_records.add_site()
-        take_pictures(browser, demo, folder, people, [s for s in shots if s.name == _LAST])
+        take_all(browser, [look for look in looks if look.shot.name == _LAST], folder, go_to)
         browser.close()
     (folder / "README.md").write_text(index_page(), encoding="utf-8")
     total = sum((folder / name).stat().st_size for name in names)
