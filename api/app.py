@@ -21,7 +21,6 @@ import anyio
 import anyio.to_thread
 import uvicorn
 from fastapi import Depends, FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from api import (
     campaign_creation_pages,
@@ -67,13 +66,13 @@ from api.problems import add_problem_handlers
 from api.quality import pages as quality_pages
 from api.quality import routes as quality_routes
 from api.query_parameters import refuse_unknown_parameters
-from api.rendering import PACKAGE_DIR
 from api.report_styles import pages as style_pages
 from api.report_styles import routes as style_routes
 from api.request_guard import RequestGuard
 from api.request_log import RequestLog
 from api.reviews import pages as review_pages
 from api.reviews import routes as review_routes
+from api.static_files import VersionedFiles
 from api.trusted_proxies import TrustedProxies
 from api.viewer import films, pictures
 from api.viewer import routes as film_routes
@@ -207,7 +206,7 @@ def make_app(settings: Settings) -> FastAPI:
     add_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=PACKAGE_DIR / "static"), name="static")
+    app.mount("/static", VersionedFiles(), name="static")
     return app
 
 

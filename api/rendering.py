@@ -27,6 +27,7 @@ from api.order_wording import (
     describe_change,
     describe_value,
 )
+from api.static_files import static_address
 from model.dicom.characters import remove_controls
 from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
@@ -310,6 +311,7 @@ def may_open_emergencies() -> bool:
 
 
 _TEMPLATES.globals |= {
+    "static_address": static_address,
     "form_token": form_token,
     "home": home,
     "link": link,

@@ -250,6 +250,10 @@ def take_all(
                     storage_state=state,
                     reduced_motion="reduce",
                 )
+                # A page that is not of the site yet keeps nothing.
+                context.add_init_script(
+                    f"try {{ localStorage.setItem('nightdraft-theme', '{scheme}') }} catch {{}}"
+                )
                 page = context.new_page()
                 for look in looks:
                     if look.state is state and size in look.shot.sizes:

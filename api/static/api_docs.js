@@ -3,14 +3,6 @@
 
 const reference = document.getElementById("reference");
 
-// Swagger UI has a dark scheme of its own, by a class.
-const dark = window.matchMedia("(prefers-color-scheme: dark)");
-function followScheme() {
-  document.documentElement.classList.toggle("dark-mode", dark.matches);
-}
-dark.addEventListener("change", followScheme);
-followScheme();
-
 window.SwaggerUIBundle({
   url: reference.dataset.document,
   domNode: reference,

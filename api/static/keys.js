@@ -39,6 +39,22 @@ window.nightdraftKeys = (() => {
     return made;
   }
 
+  function makeThemeChoice() {
+    const choice = document.createElement("fieldset");
+    choice.className = "themes";
+    element("legend", "Colours on this computer", choice);
+    for (const [theme, words] of Object.entries({ dark: "Dark", light: "Light", system: "As this computer is set" })) {
+      const label = element("label", "", choice);
+      const button = document.createElement("input");
+      button.type = "radio";
+      button.name = "theme";
+      button.checked = window.nightdraftTheme.read() === theme;
+      button.addEventListener("change", () => window.nightdraftTheme.choose(theme));
+      label.append(button, ` ${words}`);
+    }
+    return choice;
+  }
+
   function makeMap() {
     const dialog = document.createElement("dialog");
     dialog.id = "keys";
@@ -71,6 +87,7 @@ window.nightdraftKeys = (() => {
       }
     });
     label.append(box, " Single keys act on this computer. The map opens with ? in any case.");
+    dialog.append(makeThemeChoice());
     const form = element("form", "", dialog);
     form.method = "dialog";
     element("button", "Close", form);

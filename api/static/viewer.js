@@ -1,9 +1,9 @@
 // The viewer of a study's films: windowing, zoom, ruler and comparison, on the pixels as they were sent.
 //
-// A film comes lossless, in the format that model/dicom/film_pixels.py describes. The grey level of
+// A film comes lossless, in the format that model/dicom/film_format.py describes. The grey level of
 // each possible sample is computed once for a window (a table of 65536 levels), with the rounding of
-// the server. WebGL2 looks every sample up in it on the graphics card; where there is no such card, the
-// same table is applied here and drawn on a plain canvas. `?renderer=2d` or `?renderer=webgl2` in the
+// the server. WebGL2 looks samples up in it on the graphics card; where there is no such card, the
+// processor does the same for each pixel of a plain canvas. `?renderer=2d` or `?renderer=webgl2` in the
 // address decides that. Without this script the page shows its pictures.
 "use strict";
 
@@ -35,32 +35,71 @@
 
   // --- Films ---
 
-  function decode(buffer) {
-    const view = new DataView(buffer);
-    if (buffer.byteLength < 8 || view.getUint32(0) !== MAGIC) throw new Error("The answer is no film.");
-    const length = view.getUint32(4, true);
-    const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));
-    const { rows, columns, bits } = header;
-    const start = 8 + length;
-    const count = rows * columns;
-    if (buffer.byteLength !== start + 2 * count + 2 * header.luts * 2 ** bits) throw new Error("The film is cut off.");
-    const high = new Uint8Array(buffer, start, count);
-    const low = new Uint8Array(buffer, start + count, count);
-    const samples = new Uint16Array(count);
-    let first = 0;
-    for (let row = 0, at = 0; row < rows; row++) {
-      let sample = (first + ((high[at] << 8) | low[at])) & 0xffff;
-      samples[at++] = first = sample;
-      for (const end = (row + 1) * columns; at < end; at++) {
-        sample = (sample + ((high[at] << 8) | low[at])) & 0xffff;
-        samples[at] = sample;
+  // A film on its way. Its samples are decoded while the rest comes, so that the last byte ends the work.
+  class IncomingFilm {
+    constructor() {
+      this.head = new Uint8Array(0); // what came before the whole header was there
+      this.header = null;
+      this.at = 0; // bytes after the header that came
+    }
+
+    take(bytes) {
+      if (this.header) return this.takeBody(bytes);
+      const head = new Uint8Array(this.head.length + bytes.length);
+      head.set(this.head);
+      head.set(bytes, this.head.length);
+      this.head = head;
+      const view = new DataView(head.buffer);
+      if (head.length < 8) return;
+      if (view.getUint32(0) !== MAGIC) throw new Error("The answer is no film.");
+      const start = 8 + view.getUint32(4, true);
+      if (head.length < start) return;
+      this.header = JSON.parse(new TextDecoder().decode(head.subarray(8, start)));
+      const { rows, columns, bits, luts } = this.header;
+      this.count = rows * columns;
+      this.high = new Uint8Array(this.count);
+      this.samples = new Uint16Array(this.count);
+      this.tables = new Uint8Array(2 * luts * 2 ** bits);
+      this.takeBody(head.subarray(start));
+    }
+
+    takeBody(bytes) {
+      const { count, high, tables } = this;
+      if (this.at + bytes.length > 2 * count + tables.length) throw new Error("The film is longer than it says.");
+      for (let from = 0; from < bytes.length; ) {
+        const [start, end] = [[0, count], [count, 2 * count], [2 * count, Infinity]].find(([, end]) => this.at < end);
+        const part = bytes.subarray(from, from + end - this.at);
+        const at = this.at - start;
+        if (start === 0) high.set(part, at);
+        else if (start === count) this.decode(part, at);
+        else tables.set(part, at);
+        this.at += part.length;
+        from += part.length;
       }
     }
-    const luts = [];
-    for (let number = 0; number < header.luts; number++) {
-      luts.push(new Uint16Array(buffer.slice(start + 2 * count + number * 2 ** (bits + 1), start + 2 * count + (number + 1) * 2 ** (bits + 1))));
+
+    // From the low bytes of the samples from `at` on to these samples.
+    decode(low, at) {
+      const { high, samples, header: { columns } } = this;
+      for (let from = 0; from < low.length; ) {
+        const column = at % columns;
+        let sample = column ? samples[at - 1] : at && samples[at - columns];
+        for (const end = Math.min(at + columns - column, at + low.length - from); at < end; at++, from++) {
+          sample = (sample + ((high[at] << 8) | low[from])) & 0xffff;
+          samples[at] = sample;
+        }
+      }
     }
-    return { header, samples, luts };
+
+    finish() {
+      const { header, samples, tables } = this;
+      if (!header || this.at !== 2 * this.count + tables.length) throw new Error("The film is cut off.");
+      const luts = [];
+      for (let number = 0; number < header.luts; number++) {
+        luts.push(new Uint16Array(tables.buffer, number * 2 ** (header.bits + 1), 2 ** header.bits));
+      }
+      return { header, samples, luts };
+    }
   }
 
   const kept = new Map(); // films by address, the one that was used last at the end
@@ -76,7 +115,7 @@
   }
 
   async function fetchFilm(address, again = true) {
-    const response = await fetch(address, { cache: "no-store" });
+    const response = await fetch(address);
     if (response.status === 401) {
       location.reload(); // the login has ended, and its page says so
       throw new Error("The login has ended.");
@@ -89,7 +128,12 @@
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       throw new Error(page.querySelector("h1")?.textContent ?? `The server answers ${response.status}.`);
     }
-    return decode(await response.arrayBuffer());
+    const film = new IncomingFilm();
+    for (const reader = response.body.getReader(); ; ) {
+      const { done, value } = await reader.read();
+      if (done) return film.finish();
+      film.take(value);
+    }
   }
 
   // --- The grey scale ---
@@ -249,46 +293,110 @@
     }
   }
 
+  // For the columns or the rows of a canvas from `first` to before `last`: where in the film the samples
+  // of each are, `many` for each, as steps in its list of samples.
+  //   scale, shift: film's coordinate = scale * canvas's coordinate + shift
+  //   step: what one pixel of the screen is in the film
+  //   side, stride: of the film in this direction
+  // `begin` and `end` are the first that lies on the film and the one after the last.
+  function placesOf({ scale, shift, step, side, stride }, first, last, taps, isBetween) {
+    const many = isBetween ? 2 : taps;
+    const places = new Int32Array((last - first) * many);
+    const shares = new Float64Array(isBetween ? last - first : 0); // of the second of the two samples
+    let begin = 0;
+    let end = 0;
+    for (let number = 0; number < last - first; number++) {
+      const at = scale * (first + number + 0.5) + shift;
+      if (at >= 0 && at < side) {
+        if (!end) begin = number;
+        end = number + 1;
+      }
+      const before = Math.floor(at - 0.5);
+      if (isBetween) shares[number] = at - 0.5 - before;
+      for (let tap = 0; tap < many; tap++) {
+        const place = isBetween ? before + tap : Math.floor(at + ((tap + 0.5) / taps - 0.5) * step);
+        places[number * many + tap] = Math.min(side - 1, Math.max(0, place)) * stride;
+      }
+    }
+    return { places, shares, begin, end };
+  }
+
+  function colourOf(level) {
+    return 0xff000000 | (Math.round(level) * 0x10101);
+  }
+
+  // Draws as the shader above does, by the processor.
   class FlatRenderer {
     static name = "2d";
 
     constructor(canvas) {
       this.context = canvas.getContext("2d", { alpha: false });
-      this.whole = document.createElement("canvas");
     }
 
     setFilm({ header, samples }) {
-      this.whole.width = header.columns;
-      this.whole.height = header.rows;
+      this.header = header;
       this.samples = samples;
-      this.pixels = this.whole.getContext("2d").createImageData(header.columns, header.rows);
     }
 
     setTable(table) {
-      const colours = new Uint32Array(table.length);
-      for (let sample = 0; sample < table.length; sample++) colours[sample] = 0xff000000 | (table[sample] * 0x10101);
-      const pixels = new Uint32Array(this.pixels.data.buffer);
-      const samples = this.samples;
-      for (let at = 0; at < samples.length; at++) pixels[at] = colours[samples[at]];
-      this.whole.getContext("2d").putImageData(this.pixels, 0, 0);
+      this.table = table;
     }
 
     draw(view, part) {
-      const { context } = this;
-      context.save();
-      context.setTransform(1, 0, 0, 1, 0, 0);
-      context.beginPath();
-      if (part) context.rect(part.x, part.y, part.side, part.side);
-      else context.rect(0, 0, context.canvas.width, context.canvas.height);
-      context.clip();
-      context.fillStyle = "#000";
-      context.fillRect(0, 0, context.canvas.width, context.canvas.height);
-      context.imageSmoothingEnabled = view.isSmooth || view.taps > 1;
-      context.imageSmoothingQuality = "high";
-      const shown = new DOMMatrix([view.a, view.b, view.c, view.d, view.e, view.f]).inverse();
-      context.setTransform(shown);
-      context.drawImage(this.whole, 0, 0);
-      context.restore();
+      const { context, header: { rows, columns } } = this;
+      const { a, b, c, d, e, f, step, taps } = view;
+      const { width, height } = context.canvas;
+      const left = part ? Math.max(0, part.x) : 0;
+      const top = part ? Math.max(0, part.y) : 0;
+      const right = part ? Math.min(width, part.x + part.side) : width;
+      const bottom = part ? Math.min(height, part.y + part.side) : height;
+      if (left >= right || top >= bottom) return;
+      const isBetween = taps === 1 && view.isSmooth;
+      // Turns are quarters: a column of the canvas is a column of the film, or a row of it.
+      const isUpright = a !== 0;
+      const x = { scale: isUpright ? a : c, shift: e, step: step[0], side: columns, stride: 1 };
+      const y = { scale: isUpright ? d : b, shift: f, step: step[1], side: rows, stride: columns };
+      const across = placesOf(isUpright ? x : y, left, right, taps, isBetween);
+      const down = placesOf(isUpright ? y : x, top, bottom, taps, isBetween);
+      const image = context.createImageData(right - left, bottom - top);
+      const pixels = new Uint32Array(image.data.buffer).fill(0xff000000);
+      if (isBetween) this.drawBetween(pixels, right - left, across, down);
+      else this.drawMeans(pixels, right - left, across, down, taps);
+      context.putImageData(image, left, top);
+    }
+
+    // Each pixel is the mean of taps x taps samples. Samples are read in the film's order of rows.
+    drawMeans(pixels, width, { places, begin, end }, down, taps) {
+      const { samples, table } = this;
+      const sums = new Uint32Array(width);
+      for (let y = down.begin; y < down.end; y++) {
+        sums.fill(0);
+        for (let row = y * taps; row < (y + 1) * taps; row++) {
+          const from = down.places[row];
+          for (let x = begin, tap = begin * taps; x < end; x++) {
+            let sum = 0;
+            for (const after = tap + taps; tap < after; tap++) sum += table[samples[from + places[tap]]];
+            sums[x] += sum;
+          }
+        }
+        for (let x = begin; x < end; x++) pixels[y * width + x] = colourOf(sums[x] / (taps * taps));
+      }
+    }
+
+    // Each pixel lies between two by two samples.
+    drawBetween(pixels, width, { places, shares, begin, end }, down) {
+      const { samples, table } = this;
+      for (let y = down.begin; y < down.end; y++) {
+        const upper = down.places[2 * y];
+        const lower = down.places[2 * y + 1];
+        for (let x = begin; x < end; x++) {
+          const left = places[2 * x];
+          const right = places[2 * x + 1];
+          const above = table[samples[upper + left]] * (1 - shares[x]) + table[samples[upper + right]] * shares[x];
+          const below = table[samples[lower + left]] * (1 - shares[x]) + table[samples[lower + right]] * shares[x];
+          pixels[y * width + x] = colourOf(above * (1 - down.shares[y]) + below * down.shares[y]);
+        }
+      }
     }
   }
 

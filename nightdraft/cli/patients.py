@@ -13,7 +13,7 @@ from records.settings import settings
 
 if TYPE_CHECKING:
     from nightdraft.patient_files import StrayFiles
-    from records.retention.erasure import PatientRows
+    from records.retention.erasure_scope import PatientRows
 
 patients = typer.Typer(
     help="Take a merge of two patients back, or erase a patient.", no_args_is_help=True
@@ -72,13 +72,13 @@ def erase(
     from records.audit.looks import PatientNumber, forget_looks, note_look
     from records.blobs import Blobs
     from records.database.session import unit_of_work
-    from records.retention import erasure, removal
+    from records.retention import erasure, erasure_scope, removal
     from records.workflow.identifiers import PatientId
 
     given = PatientId(patient_id, issuer)
     blobs = Blobs(settings().data_dir)
     with unit_of_work() as session:
-        rows = erasure.find_patient(session, given)
+        rows = erasure_scope.find_patient(session, given)
     stray = find_stray(blobs, rows.ids)
     note_look(patients=[PatientNumber(patient_id, issuer)])
     if dry_run:

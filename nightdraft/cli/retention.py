@@ -212,7 +212,7 @@ def run(
 
 
 def _print_kept(outlook: Outlook) -> None:
-    from records.retention.removal import KEPT_SENTENCES
+    from records.retention.film_verdicts import KEPT_SENTENCES
 
     for why, number in sorted(outlook.kept.items()):
         print(f"{_count(number, 'study')} keep their files: {KEPT_SENTENCES[why]}")

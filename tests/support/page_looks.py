@@ -11,6 +11,10 @@ PICTURES = os.environ.get("NIGHTDRAFT_PAGE_PICTURES", "")
 LOOKS = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
 
 
+AS_THE_COMPUTER = "try { localStorage.setItem('nightdraft-theme', 'system') } catch {}"
+"""A script by which pages are light or dark as Playwright's `color_scheme` says."""
+
+
 def is_wide(page):
     """Whether the page must be moved sideways to be read."""
     return page.evaluate("document.documentElement.scrollWidth > window.innerWidth")

@@ -24,6 +24,7 @@ from playwright.sync_api import (
 )
 
 from tests.support.accounts import PASSWORD
+from tests.support.page_looks import AS_THE_COMPUTER
 from tests.support.seeded_studies import StudySeeder
 from tests.support.waiting import eventually
 from tools.pictures import CHROMIUM, FLAGS
@@ -130,6 +131,7 @@ def open_page(serve: Callable[..., Server], browser: Browser) -> Iterator[Callab
 
     def open_it(url: str, width: int = 1440, scheme: Literal["dark", "light"] = "light") -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context.add_init_script(AS_THE_COMPUTER)
         contexts.append(context)
         page = context.new_page()
         page.on("console", complain)

@@ -25,7 +25,7 @@ from tests.support.accounts import PASSWORD, make_account
 from tests.support.decided_drafts import fill_quality
 from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again
 from tests.support.filled_records import add_states, addresses, fill
-from tests.support.page_looks import LOOKS, PICTURES, is_wide
+from tests.support.page_looks import AS_THE_COMPUTER, LOOKS, PICTURES, is_wide
 from tests.support.paths import ROOT
 from tests.support.report_styles import make_site_style
 
@@ -77,6 +77,7 @@ class Checker:
         self.found = {}
         self.context = browser.new_context(base_url=url)
         self.context.add_init_script(path=FOLDER / "axe.min.js")
+        self.context.add_init_script(AS_THE_COMPUTER)
         self.page = self.context.new_page()
         self.page.on("console", self._listen)
 

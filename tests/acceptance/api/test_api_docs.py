@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from api.rendering import PACKAGE_DIR
+from tests.support.page_looks import AS_THE_COMPUTER
 from tests.support.paths import ROOT
 
 FOLDER = PACKAGE_DIR / "static/swagger-ui"
@@ -28,6 +29,7 @@ def test_the_vendored_files_are_those_of_the_version_that_is_named():
 def test_every_call_is_shown_and_can_be_tried_without_another_server(serve, browser, scheme):
     server = serve()
     page = browser.new_page(color_scheme=scheme)
+    page.add_init_script(AS_THE_COMPUTER)
     complaints, addresses = [], []
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -177,6 +177,45 @@ def test_a_server_without_its_database_says_so_on_the_open_page(serve, seeder, b
     page.close()
 
 
+def test_pages_are_dark_unless_this_browser_was_told_otherwise(serve, seeder, browser):
+    study = seeder.draft_study(1)
+    url = serve().url
+    context = browser.new_context(color_scheme="light")
+    page, other = context.new_page(), context.new_page()
+
+    def lightness(one):
+        ground = one.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        return sum(map(int, re.findall(r"\d+", ground)))
+
+    def choose(words):
+        page.keyboard.press("?")
+        page.get_by_label(words).check()
+        page.get_by_role("button", name="Close").click()
+
+    page.goto(url)
+    other.goto(f"{url}/studies/{study}")
+    assert lightness(page) == lightness(other) < 150
+    page.emulate_media(media="print")
+    assert lightness(page) > 600
+    page.emulate_media(media="screen")
+    choose("Light")
+    assert lightness(page) > 600
+    other.wait_for_function("document.getElementById('dark-style').media === 'not all'")
+    page.goto(f"{url}/models")
+    assert lightness(page) == lightness(other) > 600
+    choose("As this computer is set")
+    page.goto(url)
+    assert lightness(page) > 600
+    page.emulate_media(color_scheme="dark")
+    assert lightness(page) < 150
+    page.keyboard.press("?")
+    expect(page.get_by_label("As this computer is set")).to_be_checked()
+    page.evaluate("localStorage.setItem('nightdraft-theme', '<nonsense>')")
+    page.reload()
+    assert lightness(page) < 150
+    context.close()
+
+
 def test_each_part_says_when_it_was_last_seen(serve, seeder, page):
     seed_heartbeats("listener")
     page.goto(serve().url)

@@ -3,6 +3,7 @@
 import io
 import re
 from base64 import b64decode
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,31 @@ def test_the_whole_film_is_drawn_by_means_of_its_samples(show, data_dir, databas
     )
     difference = np.abs(np.asarray(exact).astype(int) - shown[:, columns[0] : columns[-1] + 1])
     assert difference.mean() < 3
+
+
+def test_a_plain_canvas_shows_what_a_graphics_card_would(show, data_dir, database):
+    study, _ = store_film(
+        data_dir, noisy_chest(900, 600), BitsStored=12, PixelSpacing=[0.3, 0.2], **WINDOW
+    )
+    cards, plain = (list_views(show(study, renderer)) for renderer in RENDERERS)
+    assert len(cards) == len(plain) == 7
+    for number, (one, other) in enumerate(zip(cards, plain, strict=True)):
+        assert one.any(), number
+        difference = np.abs(one - other)
+        # The card counts with 24 bits, so a sample at the edge of a place may be its neighbour.
+        assert np.mean(difference > 1) < 0.001, number
+    assert all((one.shape != other.shape or (one != other).any()) for one, other in pairwise(plain))
+
+
+def list_views(page):
+    """The canvas: the whole film, inverted, larger, moved, turned, its middle and the magnifier."""
+    page.locator(".stage").focus()
+    views = [canvas_of(page)]
+    for keys in ("i", "++++++", ["ArrowLeft", "ArrowDown"], "r", "o+", "m"):
+        for key in keys:
+            page.keyboard.press(key)
+        views.append(canvas_of(page))
+    return views
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)

@@ -9,6 +9,7 @@ from records.workflow import holds, worklist_rows
 from records.worklist import locks, views
 from tests.acceptance.api.conftest import watched_page
 from tests.support.accounts import PASSWORD, let_pass, make_account, run_sql
+from tests.support.page_looks import AS_THE_COMPUTER
 from tests.support.paths import ROOT
 
 AXE = ROOT / "tests/data/axe-core/axe.min.js"
@@ -158,6 +159,7 @@ def faults_of(page):
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_axe_finds_nothing_in_the_states_that_no_address_has(serve, seeder, page, scheme):
+    page.add_init_script(AS_THE_COMPUTER)
     page.emulate_media(color_scheme=scheme)
     statement = {"verdict": "not supported", "observation": "Edema", "sentence": "Edema."}
     support = {"statements": [statement], "omissions": [], "studies": 9, "error_rate": 0.1}

@@ -303,6 +303,25 @@ def test_nothing_of_a_patient_is_cached(client, seeder):
         assert client.get(path).headers["cache-control"] == "no-store"
 
 
+def test_the_pages_own_files_are_kept_by_their_version_alone(client, seeder):
+    addresses = re.findall(r'(?:src|href)="(/static/[^"]+)"', client.get("/").text)
+    assert len(addresses) >= 5
+    for address in addresses:
+        path, _, version = address.partition("?")
+        kept = client.get(address)
+        assert kept.status_code == 200
+        assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
+        again = client.get(address, headers={"if-none-match": kept.headers["etag"]})
+        assert (again.status_code, again.headers["cache-control"]) == (
+            304,
+            kept.headers["cache-control"],
+        )
+        for other in (path, f"{path}?v=0123456789ab", f"{path}?{version}&{version}", f"{path}?v="):
+            assert client.get(other).headers["cache-control"] == "no-store"
+    missing = client.get(f"/static/none.js?{version}")
+    assert (missing.status_code, missing.headers["cache-control"]) == (404, "no-store")
+
+
 def test_without_a_database_a_page_says_so(data_dir, setting):
     setting(database_url="postgresql://nobody@127.0.0.1:1/none")
     with TestClient(make_app(settings()), base_url="http://localhost") as client:

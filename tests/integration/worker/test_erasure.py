@@ -29,7 +29,7 @@ from records.database.retention_tables import Erasure
 from records.database.session import engine, unit_of_work
 from records.database.tables import Study
 from records.errors import NotAllowed
-from records.retention import erasure
+from records.retention import erasure, erasure_scope
 from records.reviews import signing
 from records.settings import settings
 from records.states import AuditAction, EndReason, HoldReason, Stage
@@ -438,7 +438,7 @@ def test_an_unknown_patient_and_a_blank_reason_are_refused(drafted):
     with pytest.raises(NotAllowed, match="for a reason"):
         erase_now(" ")
     with pytest.raises(NotAllowed, match="names a patient id"), unit_of_work() as session:
-        erasure.find_patient(session, PatientId(" "))
+        erasure_scope.find_patient(session, PatientId(" "))
 
 
 def test_an_id_that_two_issuers_gave_needs_one_of_them(drafted, dicom_port):

@@ -7,6 +7,7 @@ import pytest
 from api.rendering import PACKAGE_DIR
 
 STYLE = (PACKAGE_DIR / "static/nightdraft.css").read_text()
+DARK = (PACKAGE_DIR / "static/dark.css").read_text()
 
 TEXT_ON_GROUND = [  # 1.4.3: text of any size, 4.5 to 1
     *((text, ground) for text in ("ink", "quiet", "link", "red") for ground in ("ground", "paper")),
@@ -30,9 +31,11 @@ def colours(block):
 
 
 def schemes():
-    blocks = re.findall(r":root \{(.*?)\}", STYLE, re.S)
-    light = colours(blocks[0])
-    return {"light": light, "dark": light | colours(blocks[1])}
+    light, dark = (
+        colours(re.search(r":root \{(.*?)\}", style, re.S)[1]) for style in (STYLE, DARK)
+    )
+    assert dark.keys() < light.keys()
+    return {"light": light, "dark": light | dark}
 
 
 def luminance(colour):

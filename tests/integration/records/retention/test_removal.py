@@ -21,8 +21,17 @@ from records.database.retention_tables import BlobRemoval
 from records.database.session import engine, unit_of_work
 from records.database.tables import Instance, Study
 from records.operations import alarms, scrub
-from records.retention import disk, erasure, prepared, removal, site_days, walks
-from records.retention.removal import KeptBecause
+from records.retention import (
+    disk,
+    erasure,
+    erasure_statements,
+    film_verdicts,
+    prepared,
+    removal,
+    site_days,
+    walks,
+)
+from records.retention.film_verdicts import KeptBecause
 from records.settings import settings
 from records.states import (
     WARNING,
@@ -454,7 +463,7 @@ def test_each_query_uses_an_index_among_many_studies(many):
     with explained() as plans, unit_of_work() as session:
         stored = removal.list_stored(session, 30, None, 500)
         removal.list_stored(session, 30, stored[-1][:2], 500)
-        removal.read_facts(session, ids)
+        film_verdicts.read_facts(session, ids)
         removal.remove_bytes(session, ids[0])
         site_days.read_site_days(session)
         drafts = prepared.list_drafts(session, 7, None, 500)
@@ -475,7 +484,7 @@ def test_an_erasure_reads_no_large_table_as_a_whole(many):
     assert deleted["reviews"] == 1
     whole = {statement: found for statement, plan in plans if (found := scans(plan))}
     assert whole == {}
-    assert len(plans) > len(erasure._STATEMENTS)
+    assert len(plans) > len(erasure_statements.STATEMENTS)
 
 
 FOREIGN_KEYS = text(
@@ -499,7 +508,7 @@ For each row that is deleted PostgreSQL looks there for rows that refer to it.
 
 def test_what_refers_to_an_erased_row_is_found_by_an_index(database):
     with unit_of_work() as session:
-        erased = [table for table, _ in erasure._STATEMENTS]
+        erased = [table for table, _ in erasure_statements.STATEMENTS]
         assert session.execute(FOREIGN_KEYS, {"erased": erased}).all() == []
 
 
