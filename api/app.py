@@ -15,12 +15,12 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import anyio.to_thread
 import uvicorn
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
 from api import (
     campaign_creation_pages,
@@ -145,16 +145,32 @@ ROUTERS = tuple(
 """Every address, but those of static files."""
 
 
+def _include_all() -> APIRouter:
+    """All routers in one; each of its routes refuses a parameter that it does not know."""
+    whole = APIRouter(dependencies=[Depends(refuse_unknown_parameters)])
+    for router in ROUTERS:
+        whole.include_router(router)
+    return whole
+
+
+# FastAPI takes a millisecond for each address, at the first request that it compares with it. All
+# applications of a process share the outcome.
+_ROUTES = _include_all().routes
+
+
 class _Application(FastAPI):
     """FastAPI, whose OpenAPI document is made at the first request for it: it takes a second."""
 
+    _document: ClassVar[dict[str, Any]] = {}
+    """That of `_ROUTES`, which no setting changes; empty until it is asked for."""
+
     def openapi(self) -> dict[str, Any]:
         """The document with what FastAPI does not know of it."""
-        is_made = self.openapi_schema is not None
-        document = super().openapi()
-        if not is_made:
+        if not _Application._document:
+            document = super().openapi()
             complete(document)
-        return document
+            _Application._document = document
+        return _Application._document
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -180,7 +196,7 @@ def make_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         lifespan=lifespan,
-        dependencies=[Depends(refuse_unknown_parameters)],
+        routes=_ROUTES,
     )
     app.state.settings = settings
     app.state.provider = Provider(oidc) if oidc else None
@@ -204,8 +220,6 @@ def make_app(settings: Settings) -> FastAPI:
         # The outermost: all others see who called.
         app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
     add_problem_handlers(app)
-    for router in ROUTERS:
-        app.include_router(router)
     app.mount("/static", VersionedFiles(), name="static")
     return app
 

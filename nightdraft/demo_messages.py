@@ -79,7 +79,10 @@ def send_message(host: str, port: int, message: bytes) -> None:
 
 def _message(kind: str, control_id: str, *segments: str) -> bytes:
     now = dt.datetime.now().astimezone().strftime("%Y%m%d%H%M%S%z")
-    header = rf"MSH|^~\&|DEMO|RIS|NIGHTDRAFT|DEMO|{now}||{kind}|{control_id}{kind[:3]}|P|2.5.1"
+    header = (
+        rf"MSH|^~\&|DEMO|RIS|NIGHTDRAFT|DEMO|{now}||{kind}|{control_id}{kind[:3]}|P|2.5.1"
+        "||||||UNICODE UTF-8"
+    )
     return "".join(f"{segment}\r" for segment in (header, *segments)).encode()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import pydicom
@@ -23,6 +24,19 @@ from records.states import EndReason, FailReason, HoldReason, Priority, VisibleS
 from records.workflow.worklist_rows import WorklistRow
 
 COUNT = 24
+
+_GIVEN_NAMES = {
+    "F": (
+        *("AGNIESZKA", "ZOË", "ΕΛΕΝΗ", "ОЛЬГА", "SIOBHÁN", "ليلى", "MAË", "İPEK", "INGRID"),
+        *("ΣΟΦΙΑ", "THỊ HẠNH", "НАДЕЖДА", "BEGOÑA", "ŠÁRKA"),
+    ),
+    "M": (
+        *("JÖRG", "ŁUKASZ", "ΝΙΚΟΣ", "СЕРГЕЙ", "ÓSCAR", "يوسف", "BJØRN", "ÇETIN", "MATTHEW"),
+        *("ΓΙΩΡΓΟΣ", "VĂN MINH", "ИВАН", "TOMÁŠ", "NUÑO"),
+    ),
+}
+"""Given names in several scripts, by the patient's sex. The family name stays PHANTOM, so that
+nobody takes a phantom for a person."""
 
 Change = Callable[[list[pydicom.Dataset]], None]
 
@@ -319,10 +333,14 @@ def _messages(
 def _assign(drawn: Iterable[Sequence[pydicom.Dataset]]) -> Iterator[list[pydicom.Dataset]]:
     """Yield, for each study of the demonstration, the first drawn one that suits it, changed."""
     pool = [list(datasets) for datasets in drawn]
+    names = {sex: cycle(given) for sex, given in _GIVEN_NAMES.items()}
     for study in DEMO_STUDIES:
         position = next(
             n for n, datasets in enumerate(pool) if len(datasets) > 1 or not study.needs_lateral
         )
         datasets = pool.pop(position)
+        given_name = next(names[datasets[0].PatientSex])
+        for ds in datasets:
+            ds.PatientName = f"PHANTOM^{given_name}"
         study.change(datasets)
         yield datasets

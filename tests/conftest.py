@@ -6,15 +6,20 @@ of a test see it too, and makes this process read its settings again.
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import os
 import shutil
 import socket
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import psycopg2
@@ -41,10 +46,19 @@ _MEMORY = Path("/dev/shm")
 _MEMORY_NEEDED = 4 << 30
 _numbers = itertools.count(1)
 
+_FILLED_SECONDS = 120.0
+"""How old filled rows may be when a test gets a copy: what is shown of some depends on the time."""
+
 
 def pytest_configure() -> None:
-    """Collecting makes millions of objects that stay: looking for garbage among them is in vain."""
+    """Collecting makes millions of objects that stay: looking for garbage among them is in vain.
+
+    Where the caller wants no compiled modules kept, each of the hundreds of processes that tests
+    start would compile every module again.
+    """
     gc.disable()
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_finish() -> None:
@@ -230,9 +244,15 @@ def database_proxy(
 @pytest.fixture
 def data_dir(short_folder: Callable[[], Path], setting: Callable[..., None]) -> Iterator[Path]:
     """A fresh data folder with its blob folders; it is NIGHTDRAFT_DATA_DIR too."""
+    with _data_folder(short_folder) as folder:
+        setting(data_dir=folder)
+        yield folder
+
+
+@contextmanager
+def _data_folder(short_folder: Callable[[], Path]) -> Iterator[Path]:
     folder = short_folder()
     Blobs(folder).make_folders()
-    setting(data_dir=folder)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -263,6 +283,69 @@ def _new_database(servers: EmbeddedServers, template: str) -> Iterator[str]:
     yield _url(servers, name)
     _read_settings_again()
     _run_sql(servers, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@dataclass(frozen=True)
+class _Filled:
+    """A database and a data folder that were filled once, to be copied for each test."""
+
+    database: str
+    folder: Path
+    found: Any
+    made_at: float
+    cleanup: ExitStack
+
+
+@pytest.fixture(scope="module")
+def _filled_here() -> Iterator[dict[Callable[[Path], Any], _Filled]]:
+    """What the tests of this file have filled, by the function that fills it."""
+    filled: dict[Callable[[Path], Any], _Filled] = {}
+    yield filled
+    for one in filled.values():
+        one.cleanup.close()
+
+
+@pytest.fixture
+def filled_copy(
+    servers: EmbeddedServers,
+    short_folder: Callable[[], Path],
+    setting: Callable[..., None],
+    _filled_here: dict[Callable[[Path], Any], _Filled],
+) -> Iterator[Callable[[Callable[[Path], Any]], Any]]:
+    """`filled_copy(fill)` gives this test a database and a data folder as `fill(folder)` left them.
+
+    It returns what `fill` returned. The first test of a file that asks has them filled, and so has
+    one that comes later than two minutes after it. Each test has a copy of its own, and the
+    settings name it. What `fill` needs of other settings is set before.
+    """
+
+    def make(fill: Callable[[Path], Any]) -> _Filled:
+        with ExitStack() as stack:
+            url = stack.enter_context(_new_database(servers, _TEMPLATE))
+            folder = stack.enter_context(_data_folder(short_folder))
+            setting(database_url=url, data_dir=folder)
+            made_at = time.monotonic()
+            found = fill(folder)
+            _read_settings_again()  # nobody may be connected to what is copied
+            name = url.partition("@/")[2].partition("?")[0]
+            return _Filled(name, folder, found, made_at, stack.pop_all())
+
+    with ExitStack() as stack:
+
+        def copy_of(fill: Callable[[Path], Any]) -> Any:
+            filled = _filled_here.get(fill)
+            if filled is not None and time.monotonic() - filled.made_at > _FILLED_SECONDS:
+                _filled_here.pop(fill).cleanup.close()
+                filled = None
+            if filled is None:
+                filled = _filled_here[fill] = make(fill)
+            url = stack.enter_context(_new_database(servers, filled.database))
+            folder = stack.enter_context(_data_folder(short_folder))
+            shutil.copytree(filled.folder, folder, dirs_exist_ok=True)
+            setting(database_url=url, data_dir=folder)
+            return copy.deepcopy(filled.found)
+
+        yield copy_of
 
 
 def _url(servers: EmbeddedServers, name: str, scheme: str = "postgresql") -> str:

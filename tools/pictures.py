@@ -1,6 +1,7 @@
 """Takes the pictures and the screencast of the documentation from the running demo.
 
-    python -m tools.pictures [FOLDER]      # writes into docs, or into FOLDER
+    python -m tools.pictures [FOLDER]                    # writes into docs, or into FOLDER
+    python -m tools.pictures FOLDER --only night report  # these pages alone, and no screencast
 
 It runs `nightdraft demo` in a data folder of its own and opens its pages in Chromium as the demo's
 reader, so the pictures show what the software shows. All patients on them are phantoms.
@@ -8,31 +9,26 @@ reader, so the pictures show what the software shows. All patients on them are p
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import secrets
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tools.page_pictures import SHOTS, Look, index_page, take_all
+from tools import picture_campaigns, picture_records
+from tools.page_pictures import SHOTS, Look, Shot, index_page, take_all
+from tools.running_demo import ROOT, START_SECONDS, Demo, Site, running_demo, wait_until
 from tools.screencast import SIZE as SCREENCAST_SIZE
 from tools.screencast import Screencast
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 FOLDER = "pictures"
 """Where the pictures of the pages are, below the documentation."""
@@ -51,139 +47,13 @@ SCREENCAST = "use/demo.gif"
 PICTURES = tuple(name for shot in SHOTS for _, _, name in shot.files())
 """The files that are written, besides the screencast."""
 
-_START_SECONDS = 600.0
+_LAST = "emergency"
+"""The page of those who do not see every site: while there is one site alone, it is not shown."""
+
+_IS_DONE = "Ctrl-C ends all of it"
+"""What the demo prints when every study has met its end."""
+
 _RUN_SECONDS = 600.0
-
-
-@dataclass
-class Site:
-    """Pages that are served.
-
-    Attributes:
-        url: their address, without a slash at the end.
-        state: the cookies of who looks, as Playwright keeps them; None is nobody.
-    """
-
-    url: str
-    state: Any = None
-
-    def get(self, path: str) -> Any:
-        """Return what REST answers."""
-        cookies = (self.state or {}).get("cookies", ())
-        headers = {"Cookie": "; ".join(f"{one['name']}={one['value']}" for one in cookies)}
-        call = urllib.request.Request(f"{self.url}{path}", headers=headers)  # noqa: S310
-        with urllib.request.urlopen(call, timeout=30) as answer:  # noqa: S310
-            return json.load(answer)
-
-    def is_up(self) -> bool:
-        """Return whether the pages answer."""
-        try:
-            urllib.request.urlopen(f"{self.url}/healthz", timeout=30).close()  # noqa: S310
-        except OSError:
-            return False
-        return True
-
-    def drafted_study(self) -> str:
-        """Return our id of the drafted study that has most to show: a second draft, two films."""
-        studies = self.get("/api/studies?state=DRAFTED&limit=200")["studies"]
-        return str(max(studies, key=lambda study: (study["revision"], study["films"]))["id"])
-
-    def signed_study(self) -> str:
-        """Return our id of a study whose report is signed."""
-        studies = self.get("/api/worklist?review=SIGNED&limit=1")["studies"]
-        return str(studies[0]["id"])
-
-    def held_study(self) -> str:
-        """Return our id of a held study, if possible of one with films of two patients."""
-        held = self.get("/api/holds")
-        return str(max(held, key=lambda hold: bool(hold["reason"] == "PATIENT_MISMATCH"))["study"])
-
-
-class Demo(Site):
-    """A running `nightdraft demo`; what it prints is read as it comes."""
-
-    def __init__(self, process: subprocess.Popen[str], url: str, data_dir: Path) -> None:
-        super().__init__(url)
-        self.data_dir = data_dir
-        self._process = process
-        self._lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.append(line.rstrip())
-
-    def link(self) -> str:
-        """Return the one-use link that logs the reader in; "" before it was printed."""
-        for line in list(self._lines):
-            if "/link/" in line:
-                return line.rpartition(" ")[2]
-        return ""
-
-    def log_in(self, browser: Browser) -> None:
-        """Open the link of the demo's reader, and keep the cookies."""
-        wait_until("the demo prints its link", lambda: bool(self.link()), _START_SECONDS)
-        context = browser.new_context()
-        context.new_page().goto(self.link())
-        self.state = context.storage_state()
-        context.close()
-
-    def has_printed(self, text: str) -> bool:
-        """Return whether a line holds this text.
-
-        Raises:
-            RuntimeError: The demo ended by itself.
-        """
-        if self._process.poll() is not None:
-            raise RuntimeError("the demo ended by itself:\n" + "\n".join(self._lines[-20:]))
-        return any(text in line for line in self._lines)
-
-
-@contextmanager
-def running_demo() -> Iterator[Demo]:
-    """Run the demo in a new data folder, and end it."""
-    # Outside home folders, which PostgreSQL's user cannot enter.
-    data_dir = Path(tempfile.mkdtemp(prefix="nightdraft-pictures-", dir="/var/tmp"))
-    data_dir.chmod(0o755)
-    port = _free_port()
-    own = {"DATA_DIR": data_dir / "data", "SERVE_PORT": port, "LISTEN_PORT": _free_port()}
-    inherited = {name: value for name, value in os.environ.items() if "NIGHTDRAFT" not in name}
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "nightdraft", "demo"],
-        cwd=ROOT,
-        env=inherited | {f"NIGHTDRAFT_{name}": str(value) for name, value in own.items()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield Demo(process, f"http://127.0.0.1:{port}", data_dir / "data")
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(120)
-        shutil.rmtree(data_dir, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
-
-
-def wait_until(what: str, condition: Callable[[], bool], seconds: float) -> None:
-    """Wait for a condition.
-
-    Raises:
-        TimeoutError: It did not come true in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.1)
 
 
 def open_page(browser: Browser, size: tuple[int, int], state: Any = None) -> Page:
@@ -212,13 +82,13 @@ def take_screencast(browser: Browser, demo: Demo, path: Path) -> None:
     page = open_page(browser, SCREENCAST_SIZE, demo.state)
     screencast = Screencast(page)
     go_to(page, demo.url)
-    wait_until("all parts run", lambda: demo.has_printed("up after"), _START_SECONDS)
+    wait_until("all parts run", lambda: demo.has_printed("up after"), START_SECONDS)
     deadline = time.monotonic() + _RUN_SECONDS
 
     def is_over() -> bool:
         if time.monotonic() > deadline:
             raise TimeoutError("the demo does not come to its end")
-        return demo.has_printed("Ctrl-C ends all of it")
+        return demo.has_printed(_IS_DONE)
 
     arriving = "make demo: films of drawn phantoms arrive by C-STORE and are drafted"
     go_to(page, demo.url)
@@ -255,57 +125,111 @@ def _follow(page: Page, study: str) -> None:
     go_to(page, page.url)
 
 
-def take_pictures(browser: Browser, site: Site, folder: Path, auditor: Any = None) -> None:
-    """Take each page in each size and colours.
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who looks at the pages beside the demo's reader; each as the cookies of a login.
+
+    Attributes:
+        auditor: who may open the trail.
+        limited: who sees one of two sites.
+        link: a link by which somebody chooses a password.
+    """
+
+    auditor: Any
+    limited: Any
+    link: str
+
+
+def find_looks(
+    browser: Browser, site: Site, people: People, shots: Sequence[Shot] = SHOTS
+) -> list[Look]:
+    """Find where each page is, and who looks at it.
 
     Args:
         browser: what opens them.
         site: the pages, and who reads there.
-        folder: where the files are written.
-        auditor: the cookies of who may open the trail.
+        people: who else looks.
+        shots: the pages.
     """
-    held, text, signed = site.held_study(), site.drafted_study(), site.signed_study()
-    places = {
-        "worklist": "/",
-        "worklist-filters": "/?priority=STAT",
-        "worklist-keys": "/",
-        "study": f"/studies/{text}",
-        "text": f"/studies/{text}",
-        "sign": f"/studies/{text}/sign",
-        "signed": f"/studies/{signed}#editor",
-        "held": f"/studies/{held}",
-        "campaign-new": "/campaigns/new",
-        "order": first(site.get("/api/orders")["orders"], "/orders/{id}"),
-        "message": first(site.get("/api/messages")["messages"], "/messages/{id}"),
-        "recall": first(site.get("/api/models")["models"], "/models/{digest}/drafts"),
-        "api": "/api/docs",
-        "problem": "/no-such-page",
-        "again": "/again",
+    ids = find_ids(site) | {"token": people.link.rpartition("/")[2]}
+    of_shot = {
+        "signed": {"study": site.signed_study()},
+        "held": {"study": site.held_study()},
+        "message-refused": {
+            "message_id": site.get("/api/messages?outcome=REFUSED")["messages"][0]["id"]
+        },
     }
-    whose = {"login": None, "trail": auditor}
-    prepared = {"worklist-keys": show_keys, "api": wait_for_calls}
-    looks = [
+    if any(shot.name == "question" for shot in shots):
+        of_shot["question"] = {"discrepancy_id": ask_question(browser, site)}
+    whose = {
+        "login": None,
+        "link": None,
+        "trail": people.auditor,
+        "emergency": people.limited,
+    }
+    prepared = {
+        "worklist-keys": show_keys,
+        "second-factor": begin_second_factor,
+        "api": wait_for_calls,
+    }
+    return [
         Look(
             shot,
-            site.url + places.get(shot.name, f"/{shot.name}"),
+            site.url + shot.route.format(**ids | of_shot.get(shot.name, {})) + shot.query,
             whose.get(shot.name, site.state),
             prepared.get(shot.name),
         )
-        for shot in SHOTS
-        if shot.name != "trail" or auditor is not None
+        for shot in shots
     ]
-    take_all(browser, looks, folder, go_to)
 
 
-def first(rows: Sequence[dict[str, Any]], place: str) -> str:
-    """Return the address of the first row's page."""
-    return place.format(**rows[0])
+def find_ids(site: Site) -> dict[str, str]:
+    """Return one id for each parameter of a route, of something that has much to show."""
+    first = {
+        "order_id": site.get("/api/orders")["orders"][0]["id"],
+        "report_id": site.get("/api/reports?status=CORRECTED")["reports"][0]["id"],
+        "message_id": site.get("/api/messages?outcome=ACCEPTED")["messages"][0]["id"],
+        "discrepancy_id": site.get("/api/discrepancies")["discrepancies"][0]["id"],
+        "comparison_id": differing_drafts(site),
+        "digest": site.get("/api/models")["models"][0]["digest"],
+        "night": site.get("/api/nights")["nights"][0]["night"],
+        "campaign_id": site.get("/api/campaigns?state=RUNNING")["campaigns"][0]["id"],
+        "code": "default",
+        "study": site.drafted_study(),
+    }
+    return {name: str(value) for name, value in first.items()}
+
+
+def differing_drafts(site: Site) -> int:
+    """Return our id of the comparison of two drafts that differ most."""
+    pair = site.get("/api/comparisons")["pairs"][0]
+    query = f"first={pair['first']}&second={pair['second']}"
+    return int(site.get(f"/api/comparisons/drafts?{query}")["comparisons"][0]["id"])
+
+
+def ask_question(browser: Browser, site: Site) -> str:
+    """Ask for the next question of the second look; return our id of it."""
+    page = open_page(browser, SCREENCAST_SIZE, site.state)
+    go_to(page, f"{site.url}/second-look")
+    page.get_by_role("button", name="Ask the next question").click()
+    page.get_by_role("button", name="Yes, it is there").wait_for()
+    question = page.url.rpartition("/")[2]
+    page.context.close()
+    return question
 
 
 def show_keys(page: Page) -> None:
     """Open the map of keys."""
     page.keyboard.press("?")
     page.locator("#keys").wait_for()
+
+
+def begin_second_factor(page: Page) -> None:
+    """Ask for a second factor, once; the page that shows its key follows."""
+    button = page.get_by_role("button", name="Set it up")
+    if button.count():
+        button.click()
+    page.get_by_role("heading", name="Set up the second factor").wait_for()
 
 
 def wait_for_calls(page: Page) -> None:
@@ -327,25 +251,38 @@ def sign_one(browser: Browser, site: Site) -> None:
     page.context.close()
 
 
-def log_auditor_in(browser: Browser, demo: Demo) -> Any:
-    """Make an account that may open the trail; return its cookies."""
+def find_people(browser: Browser, demo: Demo) -> People:
+    """Make accounts of those who see other pages than the demo's reader, and log them in."""
+    return People(
+        auditor=log_in_as(browser, demo, "auditor", "--role", "AUDITOR"),
+        limited=log_in_as(browser, demo, "locum", "--role", "READER", "--site", "default"),
+        link=make_account(demo, "registrar", "--role", "TRAINEE", "--name", "Zoë Lindqvist"),
+    )
+
+
+def make_account(demo: Demo, login: str, *options: str) -> str:
+    """Make an account; return the link by which its person chooses a password."""
     made = subprocess.run(
-        [*(sys.executable, "-m", "nightdraft", "account", "create", "auditor"),
-         *("--role", "AUDITOR", "--json")],
+        [*(sys.executable, "-m", "nightdraft", "account", "create", login), *options, "--json"],
         cwd=ROOT,
         env=os.environ | {"NIGHTDRAFT_DATA_DIR": str(demo.data_dir)},
         check=True,
         capture_output=True,
         text=True,
-    )  # fmt: skip
-    path = json.loads(made.stdout)["link"].partition("/link/")[2]
+    )
+    return f"{demo.url}/link/{json.loads(made.stdout)['link'].partition('/link/')[2]}"
+
+
+def log_in_as(browser: Browser, demo: Demo, login: str, *options: str) -> Any:
+    """Make an account, choose its password and log in; return the cookies."""
+    link = make_account(demo, login, *options)
     password = secrets.token_hex(16)
     page = open_page(browser, SCREENCAST_SIZE)
-    page.goto(f"{demo.url}/link/{path}")
+    page.goto(link)
     page.get_by_label("New password").fill(password)
     page.get_by_label("The same once more").fill(password)
     page.get_by_role("button", name="Keep it").click()
-    page.get_by_label("Login name").fill("auditor")
+    page.get_by_label("Login name").fill(login)
     page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Log in").click()
     page.get_by_role("button", name="Log out").wait_for()
@@ -354,24 +291,67 @@ def log_auditor_in(browser: Browser, demo: Demo) -> Any:
     return state
 
 
+def fill(browser: Browser, demo: Demo) -> None:
+    """Add what a department has after some weeks, and wait until the demo has taken it up."""
+    sign_one(browser, demo)
+    picture_records.read_records_of(demo.data_dir)
+    picture_records.add_style()
+    picture_records.add_refusals()
+    picture_records.add_nights()
+    picture_campaigns.add_campaigns()
+    picture_records.add_second_drafts()
+    picture_records.send_finals(demo.hl7_port)
+    wait_until(
+        "the final reports are compared with the drafts",
+        lambda: bool(demo.get("/api/discrepancies")["discrepancies"]),
+        _RUN_SECONDS,
+    )
+    wait_until(
+        "the drafts of both models are compared",
+        lambda: bool(demo.get("/api/comparisons")["pairs"]),
+        _RUN_SECONDS,
+    )
+
+
+def read_arguments() -> argparse.Namespace:
+    """Read where the pictures are written, and of which pages."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=DOCS, help="instead of docs")
+    names = [shot.name for shot in SHOTS]
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=[], metavar="NAME", help="these pages alone"
+    )
+    return parser.parse_args()
+
+
 def main() -> None:
-    """Take all of them."""
-    docs = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS
+    """Take all of them, or those that are named."""
+    arguments = read_arguments()
+    docs = arguments.folder
     folder = docs / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     (docs / SCREENCAST).parent.mkdir(exist_ok=True)
+    shots = [shot for shot in SHOTS if not arguments.only or shot.name in arguments.only]
     with sync_playwright() as playwright, running_demo() as demo:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        wait_until("the pages answer", demo.is_up, _START_SECONDS)
+        wait_until("the pages answer", demo.is_up, START_SECONDS)
         demo.log_in(browser)
-        print(f"recording {SCREENCAST}", flush=True)
-        take_screencast(browser, demo, docs / SCREENCAST)
-        sign_one(browser, demo)
-        print(f"taking {len(PICTURES)} pictures", flush=True)
-        take_pictures(browser, demo, folder, log_auditor_in(browser, demo))
+        if arguments.only:
+            wait_until("the demo is done", lambda: demo.has_printed(_IS_DONE), _RUN_SECONDS)
+        else:
+            print(f"recording {SCREENCAST}", flush=True)
+            take_screencast(browser, demo, docs / SCREENCAST)
+        fill(browser, demo)
+        names = [name for shot in shots for _, _, name in shot.files()]
+        print(f"taking {len(names)} pictures", flush=True)
+        people = find_people(browser, demo)
+        looks = find_looks(browser, demo, people, shots)
+        take_all(browser, [look for look in looks if look.shot.name != _LAST], folder, go_to)
+        picture_records.add_site()
+        take_all(browser, [look for look in looks if look.shot.name == _LAST], folder, go_to)
         browser.close()
     (folder / "README.md").write_text(index_page(), encoding="utf-8")
-    total = sum((folder / name).stat().st_size for name in PICTURES)
+    total = sum((folder / name).stat().st_size for name in names)
     print(f"{folder}: {total // 1000} KB")
 
 

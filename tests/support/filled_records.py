@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,16 @@ def keep_message(
         )
 
 
-def fill(setting: Callable[..., None]) -> dict[str, Any]:
+SETTINGS = {"draft_reported_studies": True, "second_look_controls": 0}
+"""Settings that `fill` needs."""
+
+
+def fill() -> dict[str, Any]:
     """Write a record of every kind that has a page of its own, of patients P1 to P4.
 
     Returns:
         Their ids, by the names that the routes give them.
     """
-    setting(draft_reported_studies=True, second_look_controls=0)
     drafted = draft(1, (NODULE, 0.9))
     report(1, CLEAR)
     draft_again(draft(2, (NODULE, 0.9)), CLEAR)

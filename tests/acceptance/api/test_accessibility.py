@@ -24,7 +24,7 @@ from records.states import ActorKind, Role, SiteMode
 from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.decided_drafts import fill_quality
 from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again
-from tests.support.filled_records import add_states, addresses, fill
+from tests.support.filled_records import SETTINGS, add_states, addresses, fill
 from tests.support.page_looks import AS_THE_COMPUTER, LOOKS, PICTURES, is_wide
 from tests.support.paths import ROOT
 from tests.support.report_styles import make_site_style
@@ -133,8 +133,8 @@ def checking(browser, url) -> Iterator[Checker]:
 def filled(database, data_dir, setting, tmp_path):
     pacs = tmp_path / "pacs.toml"
     pacs.write_text('[archive]\nhost = "pacs.example.org"\nae_title = "ARCHIVE"\n')
-    setting(pacs_file=pacs, campaign_folders=str(tmp_path))
-    return fill(setting), add_states(data_dir)
+    setting(pacs_file=pacs, campaign_folders=str(tmp_path), **SETTINGS)
+    return fill(), add_states(data_dir)
 
 
 def pages(ids, studies):

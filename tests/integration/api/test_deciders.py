@@ -10,14 +10,19 @@ from records.settings import settings
 from records.states import Permission, Role
 from records.workflow import holds
 from tests.support.accounts import PASSWORD, make_account, run_sql
-from tests.support.filled_records import add_states, fill
+from tests.support.filled_records import SETTINGS, add_states, fill
 
 ADA = "Ada Lovelace (ada)"
 
 
+def fill_all(data_dir):
+    return fill() | add_states(data_dir)
+
+
 @pytest.fixture
-def ids(database, data_dir, setting):
-    return fill(setting) | add_states(data_dir)
+def ids(filled_copy, setting):
+    setting(**SETTINGS)
+    return filled_copy(fill_all)
 
 
 @pytest.fixture

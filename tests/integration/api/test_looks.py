@@ -19,7 +19,7 @@ from records.database.audit_tables import AuditEntry
 from records.database.session import engine, unit_of_work
 from records.settings import settings
 from tests.support.accounts import PASSWORD, make_account
-from tests.support.filled_records import addresses, fill
+from tests.support.filled_records import SETTINGS, addresses, fill
 from tests.support.registered_studies import new_instance, register
 
 FHIR_PATIENT = {
@@ -45,7 +45,8 @@ def entries(after=0):
 @pytest.fixture
 def filled(client, data_dir, setting):
     """A record of every kind of thing that is shown, of patients P1 to P4; their ids by name."""
-    ids = fill(setting)
+    setting(**SETTINGS)
+    ids = fill()
     answer = client.put(
         "/fhir/Patient/f1", json=FHIR_PATIENT, headers={"content-type": "application/fhir+json"}
     )

@@ -143,6 +143,14 @@ def test_the_command_stops_and_lifts(client, planted):
     assert run("lift", "bundle", "--because", "Again.")[0] == 1
 
 
+def test_a_recall_tells_a_draft_that_was_reported_elsewhere_from_one_that_was_rejected(client):
+    draft(1, (NODULE, 0.9))
+    report(1, CLEAR)
+    page = client.get("/models/bundle/drafts").text
+    assert "a report of another system took its place" in page
+    assert "Rejected." not in page
+
+
 def test_a_recall_lists_every_draft_with_who_signed_it(client, tmp_path):
     studies = [draft(number, (CLEAR, 0.9)) for number in (1, 2, 3)]
     draft_again(studies[0], NODULE)

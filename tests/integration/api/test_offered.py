@@ -25,7 +25,7 @@ from records.settings import settings
 from records.states import ActorKind, Permission, Role
 from records.workflow import site_scope, sites
 from tests.support.accounts import PASSWORD, make_account, run_sql
-from tests.support.filled_records import add_states, addresses, fill
+from tests.support.filled_records import SETTINGS, add_states, addresses, fill
 
 PERSONS = [role for role in Role if role is not Role.SERVICE]
 ROUTES = [route for router in ROUTERS for route in router.routes]
@@ -102,13 +102,13 @@ def route_of(method, address):
 
 def walk(client, visitor, ids):
     """Open all that the visitor may open; the routes to which its pages lead."""
-    starts = [
-        path
+    starts = {
+        path: None  # each once, in their order
         for some in (ids, *({"study": study} for study in ids["studies"].values()))
         for route, path in addresses(some)
         if allows(TABLE["GET", route], visitor) and TABLE["GET", route].needs is not Door.PUBLIC
         if not path.startswith(("/api/", "/fhir"))
-    ]
+    }
     waiting, seen, opened, led_to = list(starts), set(starts), Counter(), set()
     while waiting:
         address = waiting.pop(0)
@@ -139,14 +139,17 @@ def walk(client, visitor, ids):
     return led_to
 
 
-@pytest.fixture
-def ids(database, data_dir, setting):
+def fill_two_sites(data_dir):
     with unit_of_work() as session:
         sites.create(session, "north", "North Hospital")
+    return fill() | {"studies": add_states(data_dir)}
+
+
+@pytest.fixture
+def ids(filled_copy, setting):
     # More requests are sent than a person would.
-    setting(account_requests_per_minute=0, stranger_requests_per_minute=0)
-    filled = fill(setting)
-    return filled | {"studies": add_states(data_dir)}
+    setting(account_requests_per_minute=0, stranger_requests_per_minute=0, **SETTINGS)
+    return filled_copy(fill_two_sites)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_the_page_of_all_pictures_is_the_one_that_the_command_writes() -> None:
 
 
 def test_all_pictures_together_are_small() -> None:
-    assert sum((DOCS / FOLDER / name).stat().st_size for name in PICTURES) < 12_000_000
+    assert sum((DOCS / FOLDER / name).stat().st_size for name in PICTURES) < 17_000_000
 
 
 def test_every_picture_has_a_text_for_those_who_do_not_see_it() -> None:

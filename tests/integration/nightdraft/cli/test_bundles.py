@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from model.network.sizes import build_random
 from tests.support.base_models import adapter_folder, base_folder
-from tests.support.paths import ROOT
+from tests.support.forked_commands import forked_commands
+
+IMPORTED = ("model.bundling.build", "model.bundling.store", "records.database.session")
+Bundle = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def bundle(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nightdraft", "bundle", *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+    """Runs `nightdraft bundle` with its arguments, in a process of its own."""
+    folder = tmp_path_factory.mktemp("outputs")
+    with forked_commands(folder, *IMPORTED) as run:
+        yield partial(run, "bundle")
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -38,7 +37,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base_folder(tmp_path_factory.mktemp("base") / "instructblip", build_random("tiny"))
 
 
-def test_a_bundle_is_made_verified_shown_and_damaged(base: Path, tmp_path: Path) -> None:
+def test_a_bundle_is_made_verified_shown_and_damaged(
+    bundle: Bundle, base: Path, tmp_path: Path
+) -> None:
     adapter = adapter_folder(tmp_path / "stage1", build_random("tiny"), "stage1")
     (tmp_path / "scores.json").write_text('{"BLEU-4": 0.2}')
     out = tmp_path / "ours"
@@ -74,7 +75,7 @@ def test_a_bundle_is_made_verified_shown_and_damaged(base: Path, tmp_path: Path)
     assert f"{weights} is not the file that the manifest lists" in line
 
 
-def test_an_error_is_one_line(base: Path, tmp_path: Path) -> None:
+def test_an_error_is_one_line(bundle: Bundle, base: Path, tmp_path: Path) -> None:
     arguments = ["make", tmp_path / "ours", "--name", "ours", "--version", "1"]
     assert "give --template" in one_line(bundle(*arguments, "--from", base))
     line = one_line(bundle(*arguments, "--from", base, "--template", "poem", "--licence", "BSD"))
@@ -89,7 +90,7 @@ def test_an_error_is_one_line(base: Path, tmp_path: Path) -> None:
     assert "pytorch_model.bin: pickled" in one_line(bundle(*arguments, "--from", pickled))
 
 
-def test_the_shipped_bundle_is_whole() -> None:
+def test_the_shipped_bundle_is_whole(bundle: Bundle) -> None:
     assert "phantoms" in bundle("verify", "demo").stdout
     assert "must not be used on patients" in bundle("show", "demo").stdout
     assert bundle("verify", "null").returncode == 0

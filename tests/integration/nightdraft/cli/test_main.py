@@ -7,26 +7,24 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from model.manifest import MANIFEST, NULL, write_manifest
+from tests.support.forked_commands import forked_commands
 from tests.support.paths import ROOT
 
+Nightdraft = Callable[..., subprocess.CompletedProcess[str]]
 
-def nightdraft(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a process, as a person does."""
-    return subprocess.run(
-        [sys.executable, "-m", "nightdraft", *arguments],
-        cwd=ROOT,
-        env=os.environ | {f"NIGHTDRAFT_{name.upper()}": value for name, value in variables.items()},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+
+@pytest.fixture(scope="module")
+def nightdraft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nightdraft]:
+    """Runs the command in a process of its own, as a person does."""
+    imported = ("api.app", "intake.dicom.listener", "worker.tasks", "model.bundling.store")
+    with forked_commands(tmp_path_factory.mktemp("outputs"), *imported) as run:
+        yield run
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -46,7 +44,11 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     ],
 )
 def test_a_part_that_does_not_start_says_so_in_json_where_it_logs_json(
-    arguments: list[str], variables: dict[str, str], text: str, data_dir: Path
+    nightdraft: Nightdraft,
+    arguments: list[str],
+    variables: dict[str, str],
+    text: str,
+    data_dir: Path,
 ) -> None:
     done = nightdraft(*arguments, log_format="json", **variables)
     assert (done.returncode, done.stdout) == (1, "")
@@ -85,7 +87,11 @@ NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nightdraft"
     ],
 )
 def test_an_error_is_one_line(
-    arguments: list[str], variables: dict[str, str], text: str, data_dir: Path
+    nightdraft: Nightdraft,
+    arguments: list[str],
+    variables: dict[str, str],
+    text: str,
+    data_dir: Path,
 ) -> None:
     line = one_line(nightdraft(*arguments, **variables))
     assert text in line
@@ -93,11 +99,11 @@ def test_an_error_is_one_line(
 
 
 @pytest.mark.parametrize("command", [["study"], ["release"], ["retry"]])
-def test_a_wrong_uid(command: list[str], database: str) -> None:
+def test_a_wrong_uid(nightdraft: Nightdraft, command: list[str], database: str) -> None:
     assert "no study has that UID" in one_line(nightdraft(*command, "1.2.3"))
 
 
-def test_no_redis(database: str, data_dir: Path) -> None:
+def test_no_redis(nightdraft: Nightdraft, database: str, data_dir: Path) -> None:
     done = nightdraft("station", bundle="null", redis_url="redis://127.0.0.1:1/0")
     assert "Redis does not answer at 127.0.0.1:1" in one_line(done)
     # As root a line of the log says which user the part becomes.
@@ -105,7 +111,7 @@ def test_no_redis(database: str, data_dir: Path) -> None:
     assert "Redis does not answer" in one_line(done)
 
 
-def test_a_damaged_bundle(tmp_path: Path, data_dir: Path) -> None:
+def test_a_damaged_bundle(nightdraft: Nightdraft, tmp_path: Path, data_dir: Path) -> None:
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     (bundle / "weights").write_bytes(b"as trained")
@@ -119,7 +125,7 @@ def test_a_damaged_bundle(tmp_path: Path, data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("server", ["listen", "serve"])
-def test_a_port_in_use(server: str, data_dir: Path, free_port: int) -> None:
+def test_a_port_in_use(nightdraft: Nightdraft, server: str, data_dir: Path, free_port: int) -> None:
     with socket.create_server(("127.0.0.1", free_port)):
         done = nightdraft("station", f"--{server}-port", str(free_port), bundle="null")
     line = one_line(done)
@@ -127,7 +133,9 @@ def test_a_port_in_use(server: str, data_dir: Path, free_port: int) -> None:
     assert f"NIGHTDRAFT_{server.upper()}_PORT" in line
 
 
-def test_a_sender_without_an_answer_is_an_error(samples: Path, free_port: int) -> None:
+def test_a_sender_without_an_answer_is_an_error(
+    nightdraft: Nightdraft, samples: Path, free_port: int
+) -> None:
     done = nightdraft("send", str(samples / "dicom/chest"), "--port", str(free_port))
     assert f"nobody answers at 127.0.0.1 port {free_port}" in one_line(done)
 
@@ -149,7 +157,7 @@ def test_an_unforeseen_error_is_one_line_without_its_text(tmp_path: Path, databa
     assert "DOE" not in line
 
 
-def test_status_as_json(database: str) -> None:
+def test_status_as_json(nightdraft: Nightdraft, database: str) -> None:
     done = nightdraft("status", "--json")
     assert done.returncode == 0
     overview = json.loads(done.stdout)
@@ -158,7 +166,7 @@ def test_status_as_json(database: str) -> None:
     assert overview["counts"]["seconds_left"] == 0
 
 
-def test_migrate_makes_the_tables(empty_database: str) -> None:
+def test_migrate_makes_the_tables(nightdraft: Nightdraft, empty_database: str) -> None:
     assert nightdraft("status").returncode == 1
     assert "tables at revision" in nightdraft("migrate").stdout
     assert nightdraft("status").returncode == 0
@@ -166,11 +174,13 @@ def test_migrate_makes_the_tables(empty_database: str) -> None:
 
 @pytest.mark.parametrize("arguments", [["listen"], ["serve"], ["work", "sweep"], ["status"]])
 def test_without_tables_nothing_starts(
-    arguments: list[str], empty_database: str, broker: str
+    nightdraft: Nightdraft, arguments: list[str], empty_database: str, broker: str
 ) -> None:
     assert "run `nightdraft migrate`" in one_line(nightdraft(*arguments))
 
 
-def test_an_option_wins_over_its_variable(data_dir: Path, setting: Callable[..., None]) -> None:
+def test_an_option_wins_over_its_variable(
+    nightdraft: Nightdraft, data_dir: Path, setting: Callable[..., None]
+) -> None:
     setting(bundle="null")
     assert "NIGHTDRAFT_BUNDLE is not set" in one_line(nightdraft("station", "--bundle", ""))

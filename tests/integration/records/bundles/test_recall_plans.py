@@ -17,14 +17,18 @@ STUDIES = 20_000
 GROWING = {"drafts", "studies", "reviews", "final_comparisons"}
 
 
-@pytest.fixture
-def many(database, data_dir):
+def fill_many(data_dir):
     """Many drafts of one bundle, and among them one of another, B."""
     draft_again(draft(1, (CLEAR, 0.9)), NODULE)
     with unit_of_work() as session:
         fill(session, STUDIES, WARNING)
     with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM (ANALYZE)"))
+
+
+@pytest.fixture
+def many(filled_copy):
+    filled_copy(fill_many)
 
 
 def indexes(plans):

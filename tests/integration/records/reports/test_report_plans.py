@@ -70,8 +70,7 @@ FROM drafts CROSS JOIN LATERAL (
 """
 
 
-@pytest.fixture
-def many_reports(database, data_dir):
+def fill_many(data_dir):
     with unit_of_work() as session:
         fill(session, STUDIES, WARNING)
         for statement in FILL.strip().split(";\n"):
@@ -79,6 +78,11 @@ def many_reports(database, data_dir):
             session.execute(text(statement), values)
     with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM (ANALYZE)"))
+
+
+@pytest.fixture
+def many_reports(filled_copy):
+    filled_copy(fill_many)
 
 
 def test_every_question_reads_an_index(many_reports, setting):

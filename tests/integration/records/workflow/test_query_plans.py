@@ -26,12 +26,16 @@ FEW = 1_500
 NOT_PLANNED = ("a study's page after", "delete a study", "many")
 
 
-@pytest.fixture
-def filled_database(database, data_dir):
+def fill_many(data_dir):
     with unit_of_work() as session:
         fill(session, STUDIES, WARNING)
     with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM (ANALYZE)"))
+
+
+@pytest.fixture
+def filled_database(filled_copy):
+    filled_copy(fill_many)
     yield
     growth_operations._claimed.clear()
 

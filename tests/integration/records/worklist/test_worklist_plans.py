@@ -46,8 +46,7 @@ SELECT id, study_id, 1, 'x', 'x', 'x' FROM drafts WHERE hashtext(id::text) % 2 <
 """
 
 
-@pytest.fixture
-def many(database, data_dir):
+def fill_many(data_dir):
     account = make_account("ada").id
     other = make_account("ben").id
     with unit_of_work() as session:
@@ -57,6 +56,11 @@ def many(database, data_dir):
     with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM (ANALYZE)"))
     return account
+
+
+@pytest.fixture
+def many(filled_copy):
+    return filled_copy(fill_many)
 
 
 def faults(run):
