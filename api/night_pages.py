@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from markupsafe import Markup
 
+from api.date_wording import date_minute
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
 from api.night_schemas import GroupRetry
 from api.nights import retry_group
@@ -131,7 +132,7 @@ def show_night(night: Day) -> str:
         "night.html",
         record=record,
         row=row,
-        time=lambda at: to_local(at, zone).strftime("%Y-%m-%d %H:%M %Z"),
+        time=lambda at: date_minute(to_local(at, zone)),
         reasons={
             name: night_wording.sort_reasons(getattr(row, name))
             for name in ("skipped", "failed", "held", "missing")

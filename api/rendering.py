@@ -5,8 +5,6 @@ Everything is escaped: patients' names, indications and drafts are untrusted tex
 
 from __future__ import annotations
 
-import datetime as dt
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from markupsafe import Markup, escape
 from api.access.cookies import FORM_FIELD
 from api.access.table import explain, find_row, home_of, may_open
 from api.access.visitor import current_visitor
+from api.date_wording import clock_time, date_time, day, dicom_date, iso_time, short_time
 from api.order_wording import (
     FIELD_LABELS,
     MATCH_SENTENCES,
@@ -112,35 +111,6 @@ def person_name(name: str) -> str:
     return " / ".join(group for group in groups if group)
 
 
-def dicom_date(value: str) -> str:
-    """A DICOM date as 2026-11-24; a value that is no date stays as it was sent."""
-    if re.fullmatch(r"\d{8}", value):
-        return f"{value[:4]}-{value[4:6]}-{value[6:]}"
-    return value
-
-
-def date_time(value: dt.datetime | None) -> str:
-    """A time on this machine's clock to the second, with its zone."""
-    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if value else ""
-
-
-def short_time(value: dt.datetime | None) -> str:
-    """A time on this machine's clock to the minute, without year and zone."""
-    return value.astimezone().strftime("%d %b %H:%M") if value else ""
-
-
-def clock_time(value: dt.datetime) -> str:
-    """The time of day on this machine's clock; with the day, where it is not today."""
-    local = value.astimezone()
-    is_today = local.date() == dt.datetime.now().astimezone().date()
-    return local.strftime("%H:%M" if is_today else "%d %b %H:%M")
-
-
-def iso_time(value: str) -> str:
-    """A time that was stored in ISO 8601, as `date_time` shows it; "" where none is known."""
-    return date_time(dt.datetime.fromisoformat(value)) if value else ""
-
-
 def duration(seconds: float) -> str:
     """About how long: `40 s`, `12 min`, `3 h 05 min`."""
     if seconds < 90:
@@ -220,6 +190,7 @@ _TEMPLATES = Environment(
 )
 _TEMPLATES.filters |= {
     "person_name": person_name,
+    "day": day,
     "dicom_date": dicom_date,
     "date_time": date_time,
     "short_time": short_time,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field, field_validator
 
 from records.settings.forms import ADVANCED, EVERYDAY, StringList, check_networks
@@ -22,6 +24,12 @@ class WebSettings(BaseModel):
         ge=0,
         le=65535,
         description="TCP port of the pages and REST; 0 takes a free one.",
+    )
+    date_order: Literal["YMD", "DMY", "MDY"] = Field(
+        json_schema_extra=EVERYDAY,
+        default="YMD",
+        description="How pages write a date: `YMD` as 2026-11-24, `DMY` as 24 Nov 2026, `MDY` as "
+        "Nov 24, 2026. Files, REST and commands have 2026-11-24 in any case.",
     )
     serve_names: StringList = Field(
         json_schema_extra=EVERYDAY,

@@ -1,14 +1,22 @@
 """How the pages word names, dates and times, and that they escape everything."""
 
 import datetime as dt
+import time
 
 import pytest
 from markupsafe import escape
 
+from api.date_wording import (
+    clock_time,
+    date_minute,
+    date_time,
+    day,
+    dicom_date,
+    iso_time,
+    short_time,
+)
 from api.rendering import (
     STATE_SENTENCES,
-    date_time,
-    dicom_date,
     duration,
     named_modality,
     named_uid,
@@ -33,6 +41,32 @@ from records.states import VisibleState
 )
 def test_a_person_name_is_readable(sent, expected):
     assert person_name(sent) == expected
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("YMD", ["2026-04-03", "2026-04-03", "2026-04-03 14:05:09 UTC", "03 Apr 14:05"]),
+        ("DMY", ["03 Apr 2026", "03 Apr 2026", "03 Apr 2026 14:05:09 UTC", "03 Apr 14:05"]),
+        ("MDY", ["Apr 3, 2026", "Apr 3, 2026", "Apr 3, 2026 14:05:09 UTC", "Apr 3 14:05"]),
+    ],
+)
+def test_dates_are_in_the_order_of_the_house(setting, monkeypatch, order, expected):
+    setting(date_order=order)
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    at = dt.datetime(2026, 4, 3, 14, 5, 9, tzinfo=dt.UTC)
+    assert [day(at.date()), dicom_date("20260403"), date_time(at), short_time(at)] == expected
+    assert clock_time(at) == short_time(at)
+    assert iso_time("2026-04-03T14:05:09+00:00") == date_time(at)
+    assert date_minute(at) == date_time(at).replace(":09", "")
+    assert dicom_date("20260230") == "2026-02-30"  # there is no such day
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_times_without_a_value_are_empty():
+    assert date_time(None) == short_time(None) == iso_time("") == ""
 
 
 def test_a_value_that_is_no_date_is_shown_as_sent():
