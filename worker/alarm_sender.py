@@ -5,9 +5,6 @@ A mail server may take a minute to fail, and a sweep must not wait for it.
 
 from __future__ import annotations
 
-import threading
-from types import TracebackType
-
 from records.alarm_kinds import Channel
 from records.database.session import unit_of_work
 from records.errors import safe_text
@@ -16,6 +13,7 @@ from records.settings import settings
 from records.telemetry import logger
 from worker import alarm_channels
 from worker.alarm_messages import describe
+from worker.repeater import Repeater
 
 _LOOK_SECONDS = 2.0
 """Time between two looks at the alarms."""
@@ -59,39 +57,6 @@ def send_due() -> int:
     return sent
 
 
-class AlarmSender:
-    """Sends what is due every few seconds while the block runs."""
-
-    def __init__(self) -> None:
-        """Prepare the thread; a `with` block starts it."""
-        self._stopped = threading.Event()
-        self._error = ""
-        self._thread = threading.Thread(target=self._run, name="alarm messages", daemon=True)
-
-    def __enter__(self) -> AlarmSender:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stopped.set()
-        # A message that is being sent is not waited for long: its row says that it is not sent.
-        self._thread.join(2.0)
-
-    def _run(self) -> None:
-        while not self._stopped.wait(_LOOK_SECONDS):
-            try:
-                send_due()
-                self._error = ""
-            except Exception as error:  # whatever it is, the next look tries again
-                self._log(safe_text(error))
-
-    def _log(self, text: str) -> None:
-        """Log an error unless it is the one of the look before."""
-        if text != self._error:
-            logger().warning("messages about alarms wait", error=text)
-        self._error = text
+def alarm_sender() -> Repeater:
+    """What sends the messages that are due, every few seconds while its block runs."""
+    return Repeater("alarm messages", send_due, _LOOK_SECONDS, "messages about alarms wait")

@@ -34,13 +34,13 @@ from records.errors import BundleUnusable
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import settings
 from worker import stopping, tasks
-from worker.alarm_sender import AlarmSender
+from worker.alarm_sender import alarm_sender
 from worker.app import app
 from worker.indications import check_sources
 from worker.night_alarm import NightAlarm
 from worker.part_alarms import PartAlarms
 from worker.preparing import served_manifest
-from worker.trail_keeper import TrailKeeper
+from worker.trail_keeper import trail_keeper
 from worker.watchdog import Watchdog
 
 Part = Literal["prepare", "draft", "sweep"]
@@ -100,8 +100,8 @@ def run_worker(part: Part) -> int:
         stopping.stop_worker,
     )
     beat = EmbeddedService(app, thread=True, scheduler_cls=Scheduler) if part == "sweep" else None
-    sender = AlarmSender() if part == "sweep" else nullcontext()
-    keeper = TrailKeeper() if part == "sweep" else nullcontext()
+    sender = alarm_sender() if part == "sweep" else nullcontext()
+    keeper = trail_keeper() if part == "sweep" else nullcontext()
     with heartbeat, sender, keeper:
         if beat is not None:
             beat.start()

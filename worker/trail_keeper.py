@@ -6,9 +6,7 @@ wait for neither. Nothing of this is an entry of the trail itself.
 
 from __future__ import annotations
 
-import threading
 import time
-from types import TracebackType
 
 from sqlalchemy.orm import Session
 
@@ -20,6 +18,7 @@ from records.operations import alarms
 from records.settings import Settings, settings
 from records.telemetry import logger
 from worker import audit_server
+from worker.repeater import Repeater
 
 SEALING_ALARM = "trail"
 DELIVERY_ALARM = "audit server"
@@ -113,44 +112,16 @@ def _cause(error: NightdraftError) -> str:
     return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
-class TrailKeeper:
-    """Seals and sends every few seconds while the block runs."""
+def trail_keeper() -> Repeater:
+    """What seals the trail and sends it, every few seconds while its block runs."""
+    sealed_at: float | None = None
 
-    def __init__(self) -> None:
-        """Prepare the thread; a `with` block starts it."""
-        self._stopped = threading.Event()
-        self._error = ""
-        self._sealed_at: float | None = None
-        self._thread = threading.Thread(target=self._run, name="trail", daemon=True)
-
-    def __enter__(self) -> TrailKeeper:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stopped.set()
-        # A batch that is being sent is not waited for long: it is sent again.
-        self._thread.join(2.0)
-
-    def _run(self) -> None:
-        while not self._stopped.wait(_LOOK_SECONDS):
-            try:
-                self._look()
-                self._error = ""
-            except Exception as error:  # whatever it is, the next look tries again
-                text = safe_text(error)
-                if text != self._error:
-                    logger().warning("the trail waits", error=text)
-                self._error = text
-
-    def _look(self) -> None:
+    def look() -> None:
+        nonlocal sealed_at
         config, now = settings(), time.monotonic()
-        if self._sealed_at is None or now - self._sealed_at >= config.trail_seal_seconds:
-            self._sealed_at = now
+        if sealed_at is None or now - sealed_at >= config.trail_seal_seconds:
+            sealed_at = now
             seal_due()
         send_due(config)
+
+    return Repeater("trail", look, _LOOK_SECONDS, "the trail waits")

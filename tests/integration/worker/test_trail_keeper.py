@@ -21,7 +21,7 @@ from tests.integration.records.audit.test_messages import check
 from tests.support.audit_servers import audit_server, make_certificates
 from tests.support.registered_studies import new_instance, register
 from tests.support.waiting import eventually
-from worker.trail_keeper import TrailKeeper, seal_due, send_due
+from worker.trail_keeper import seal_due, send_due, trail_keeper
 
 ANA = Actor(ActorKind.ACCOUNT, "ana", "17", "10.0.0.7")
 
@@ -192,7 +192,7 @@ def test_heads_that_do_not_go_on_open_an_alarm():
 def test_the_thread_seals_and_sends(server, setting):
     server.start()
     setting(trail_seal_seconds=0.1)
-    with TrailKeeper():
+    with trail_keeper():
         look()
         eventually(lambda: len(audit_messages(server)) == 2)
     assert verify().findings == []
