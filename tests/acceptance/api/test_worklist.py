@@ -73,7 +73,7 @@ def test_keys_do_nothing_where_somebody_writes_and_can_be_switched_off(serve, se
     expect(key_map).to_be_visible()
     expect(key_map).to_contain_text("Next row")
     page.keyboard.press("j")
-    expect(key_map.locator("input")).to_be_focused()
+    expect(key_map.locator("input[type=checkbox]")).to_be_focused()
     page.keyboard.press("Space")
     page.keyboard.press("Escape")
     expect(key_map).to_have_count(0)
