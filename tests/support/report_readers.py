@@ -13,15 +13,22 @@ from records.settings import settings
 from records.states import Role
 from tests.support.accounts import PASSWORD, make_account, run_sql
 
+READERS = (
+    ("roe", Role.READER, "default"),
+    ("doe", Role.LEAD, "default"),
+    ("kim", Role.TRAINEE, "default"),
+)
+"""Login, role and site of a reader, a lead and a trainee."""
+
 
 @contextlib.contextmanager
-def logged_in_people():
-    """Clients by login: a trainee, a reader and a lead, all of the default site."""
+def logged_in_people(people=READERS):
+    """Clients by login, of people who are made here, each with login, role and site."""
     app = make_app(settings())
     clients = {}
     try:
-        for login, role in (("roe", Role.READER), ("doe", Role.LEAD), ("kim", Role.TRAINEE)):
-            make_account(login, role, sites=["default"], name=login.title())
+        for login, role, site in people:
+            make_account(login, role, sites=[site], name=login.title())
             client = TestClient(app, base_url="http://localhost", follow_redirects=False)
             client.__enter__()
             client.post("/login", data={"login": login, "password": PASSWORD})

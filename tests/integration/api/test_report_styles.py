@@ -5,13 +5,11 @@ import re
 import uuid
 
 import pytest
-from starlette.testclient import TestClient
 
-from api.app import make_app
-from records.settings import settings
 from records.states import WARNING, Role, Stage
-from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.support.accounts import run_sql
 from tests.support.registered_studies import claim, complete, new_instance, prepare, save
+from tests.support.report_readers import logged_in_people
 from tests.support.two_sites import make_north
 
 STYLE = {
@@ -48,28 +46,16 @@ def study(database, data_dir):
 def people(study):
     """Clients by login: a lead and an administrator of each of two sites, a reader, a trainee."""
     make_north()
-    app = make_app(settings())
-    clients = {}
-    try:
-        for login, role, site in (
-            ("lea", Role.LEAD, "default"),
-            ("ned", Role.LEAD, "north"),
-            ("adm", Role.ADMINISTRATOR, "default"),
-            ("roe", Role.READER, "default"),
-            ("kim", Role.TRAINEE, "default"),
-            ("aud", Role.AUDITOR, "default"),
-        ):
-            make_account(login, role, sites=[site], name=login.title())
-            client = TestClient(app, base_url="http://localhost", follow_redirects=False)
-            client.__enter__()
-            client.post("/login", data={"login": login, "password": PASSWORD})
-            page = client.get("/account").text
-            client.headers["x-form-token"] = re.search(r'form-token" content="(\w+)"', page)[1]
-            clients[login] = client
+    everybody = (
+        ("lea", Role.LEAD, "default"),
+        ("ned", Role.LEAD, "north"),
+        ("adm", Role.ADMINISTRATOR, "default"),
+        ("roe", Role.READER, "default"),
+        ("kim", Role.TRAINEE, "default"),
+        ("aud", Role.AUDITOR, "default"),
+    )
+    with logged_in_people(everybody) as clients:
         yield clients
-    finally:
-        for client in clients.values():
-            client.__exit__(None, None, None)
 
 
 def put(client, place="sites/default", version=0, **changed):
