@@ -14,7 +14,7 @@ from api.campaigns import create_campaign, look_at
 from api.forms import FormFields, validate_form
 from api.rendering import render
 from records.campaigns import campaigns
-from records.database.session import unit_of_work
+from records.database.session import snapshot
 from records.errors import NightdraftError, NotAllowed, NotFound, SettingsError, safe_text
 from records.pacs import read_pacs_file
 from records.settings import settings
@@ -80,7 +80,7 @@ def _render(
         known = read_pacs_file(config.pacs_file)
     except NightdraftError:
         known = {}  # a campaign of a PACS is refused with the reason
-    with unit_of_work() as session:
+    with snapshot() as session:
         shown = [site for site in sites.list_all(session) if shows(site.id)]
         may_fetch_everywhere = campaigns.may_fetch_everywhere(session)
         pacs = sorted(name for name in known if campaigns.may_fetch(session, known[name]))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from api.campaign_schemas import CampaignStudyEntry
 from records.campaigns import rows
 from records.database.campaign_tables import CampaignStudy
-from records.database.session import unit_of_work
+from records.database.session import snapshot
 
 EXPORT_AT_ONCE = 5_000
 """Rows of one transaction, and of one part of the text."""
@@ -35,7 +35,7 @@ def read_all(campaign_id: uuid.UUID) -> Iterator[Sequence[CampaignStudy]]:
     """All studies of a campaign, a part at a time, so that memory stays flat."""
     after = 0
     while True:
-        with unit_of_work() as session:
+        with snapshot() as session:
             part = rows.list_studies(session, campaign_id, EXPORT_AT_ONCE, after=after)
         if part:
             yield part

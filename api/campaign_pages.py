@@ -20,7 +20,7 @@ from api.rendering import render
 from api.schemas import ONE_LINE
 from records.campaigns import campaigns, progress, retrying, rows
 from records.campaigns.progress import STATE_WORDS, CampaignProgress, describe_source, local_time
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.errors import NotAllowed
 from records.states import CampaignState, CampaignStudyState
 
@@ -91,7 +91,7 @@ def show_campaign(campaign_id: uuid.UUID, query: Annotated[StudiesQuery, Query()
     if query.reason and query.state is None:
         raise NotAllowed("a reason needs its state")
     one = _read(campaign_id)
-    with unit_of_work() as session:
+    with snapshot() as session:
         found = rows.list_studies(
             session,
             campaign_id,
@@ -145,13 +145,13 @@ def post_change(campaign_id: uuid.UUID, fields: FormFields) -> Response:
 
 
 def _read(campaign_id: uuid.UUID) -> CampaignProgress:
-    with unit_of_work() as session:
+    with snapshot() as session:
         (one,) = progress.read_progress(session, [campaigns.get(session, campaign_id)])
     return one
 
 
 def _render_list(query: CampaignsQuery) -> str:
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = progress.read_page(session, CAMPAIGNS_LISTED, query.after, query.state)
     return render("campaigns_live.html", page=page, query=query, **_words())
 

@@ -23,7 +23,7 @@ from api.list_queries import PageLimit, PageMark
 from api.night_schemas import Retried
 from api.problems import problem_responses
 from records.campaigns import adding, campaigns, progress, retrying, rows
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.errors import NotAllowed
 from records.operations import campaign_outlook
 from records.operations.campaign_outlook import DryRun
@@ -56,7 +56,7 @@ def list_campaigns(
     limit: PageLimit = 50,
 ) -> CampaignList:
     """Campaigns, the newest first, with how far each is."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return CampaignList.from_page(progress.read_page(session, limit, after, state))
 
 
@@ -89,7 +89,7 @@ def look_at(wanted: CampaignRequest) -> DryRun:
 @router.get("/campaigns/{campaign_id}", responses=problem_responses(404))
 def read_campaign(campaign_id: uuid.UUID) -> CampaignSummary:
     """One campaign: how far it is, why studies ended, and when it will be done."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         (one,) = progress.read_progress(session, [campaigns.get(session, campaign_id)])
         return CampaignSummary.from_progress(one)
 
@@ -109,7 +109,7 @@ def list_studies(
     """The studies of a campaign in the order in which its source named them."""
     if reason and state is None:
         raise NotAllowed("a reason needs its state")
-    with unit_of_work() as session:
+    with snapshot() as session:
         campaigns.get(session, campaign_id)
         found = rows.list_studies(
             session, campaign_id, limit + 1, state=state, reason=reason, after=after
@@ -124,7 +124,7 @@ def list_studies(
 )
 def export_studies(campaign_id: uuid.UUID) -> StreamingResponse:
     """Each study of a campaign with its end and its reason, as CSV."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         campaigns.get(session, campaign_id)
     return CsvResponse(
         (text for text, _ in stream_csv(campaign_id)),

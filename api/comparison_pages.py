@@ -14,7 +14,7 @@ from api.readers import hide_comparison, hide_comparisons
 from api.rendering import render
 from api.schemas import SearchText
 from records.campaigns import campaigns
-from records.database.session import unit_of_work
+from records.database.session import snapshot
 from records.workflow import draft_comparisons
 from records.workflow.draft_comparisons import ComparisonOf
 
@@ -35,7 +35,7 @@ class ComparisonsQuery(ListQuery):
 @router.get("/comparisons")
 def show_comparisons(query: Annotated[ComparisonsQuery, Query()]) -> str:
     """The table of two bundles, or of a campaign, and the pairs that differ most."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         if query.campaign is not None:
             campaigns.get(session, query.campaign)
         pairs = draft_comparisons.list_pairs(session)
@@ -57,7 +57,7 @@ def show_comparisons(query: Annotated[ComparisonsQuery, Query()]) -> str:
 @router.get("/comparisons/{comparison_id}")
 def show_comparison(comparison_id: int) -> str:
     """One pair of drafts beside each other."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return render(
             "comparison.html",
             record=hide_comparison(session, draft_comparisons.read_record(session, comparison_id)),

@@ -17,7 +17,7 @@ from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from api.readers import hide_comparison, hide_comparisons
 from records.campaigns import campaigns
-from records.database.session import unit_of_work
+from records.database.session import snapshot
 from records.workflow import draft_comparisons
 from records.workflow.draft_comparisons import ComparisonOf
 
@@ -38,7 +38,7 @@ Campaign = Annotated[
 @router.get("/comparisons", responses=problem_responses())
 def list_pairs() -> BundlePairs:
     """The pairs of bundles that drafted the same studies."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return BundlePairs.from_pairs(draft_comparisons.list_pairs(session))
 
 
@@ -47,7 +47,7 @@ def read_table(
     first: First = "", second: Second = "", campaign: Campaign = None
 ) -> ComparisonTable:
     """Of two bundles or of a campaign: which of two drafts says that an observation is present."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         if campaign is not None:
             campaigns.get(session, campaign)
         table = draft_comparisons.read_table(session, ComparisonOf(first, second, campaign))
@@ -63,7 +63,7 @@ def list_comparisons(
     limit: PageLimit = 50,
 ) -> DraftComparisonEntries:
     """Pairs of drafts of two bundles or of a campaign, those first that differ most."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         if campaign is not None:
             campaigns.get(session, campaign)
         page = draft_comparisons.read_page(
@@ -75,7 +75,7 @@ def list_comparisons(
 @router.get("/comparisons/drafts/{comparison_id}", responses=problem_responses(404))
 def read_comparison(comparison_id: int) -> DraftComparisonDetail:
     """One pair, with both texts."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return DraftComparisonDetail.from_record(
             hide_comparison(session, draft_comparisons.read_record(session, comparison_id))
         )

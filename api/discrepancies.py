@@ -21,7 +21,7 @@ from api.discrepancy_schemas import (
 from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from records.campaigns import campaigns
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.reports import model_errors, second_looks
 from records.states import DiscrepancySide, DiscrepancyState
 
@@ -47,7 +47,7 @@ def list_discrepancies(
     limit: PageLimit = 50,
 ) -> DiscrepancyEntries:
     """Findings that draft and final report do not share, the most certain first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         if campaign is not None:
             campaigns.get(session, campaign)
         page = second_looks.read_page(
@@ -69,7 +69,7 @@ def read_errors(
     ] = None,
 ) -> ModelErrorTable:
     """The model's errors by observation: what reports say, and what of it drafts do not name."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         if campaign is not None:
             campaigns.get(session, campaign)
         return ModelErrorTable.from_errors(model_errors.read_table(session, campaign))
@@ -78,14 +78,14 @@ def read_errors(
 @router.get("/discrepancies/{discrepancy_id}", responses=problem_responses(404))
 def read_discrepancy(discrepancy_id: uuid.UUID) -> DiscrepancyDetail:
     """One of them with both texts; who is to look at the films blindly must not read it."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return DiscrepancyDetail.from_record(second_looks.read_record(session, discrepancy_id))
 
 
 @router.get("/second-looks", responses=problem_responses())
 def read_summary() -> SecondLookSummary:
     """The counts, and the week's budget of reads."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return SecondLookSummary.make(
             second_looks.read_counts(session), second_looks.read_budget(session)
         )

@@ -21,7 +21,7 @@ from api.problems import PROBLEM_RESPONSES
 from model.errors import BundleError
 from model.manifest import read_manifest
 from records.blobs import Blobs
-from records.database.session import database_time, unit_of_work
+from records.database.session import database_time, snapshot, unit_of_work
 from records.errors import BundleUnusable, NightdraftError, PartError
 from records.operations import heartbeats, lights, overview
 from records.operations.lights import Seen
@@ -125,7 +125,7 @@ def _disk(settings: Settings) -> ReadinessCheck:
 
 def _parts(settings: Settings) -> ReadinessCheck:
     try:
-        with unit_of_work() as session:
+        with snapshot() as session:
             missing = overview.read_parts(session).missing
     except NightdraftError:
         return ReadinessCheck(

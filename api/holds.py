@@ -20,7 +20,7 @@ from api.hold_sides import list_held_orders, list_held_reports
 from api.problems import problem_responses
 from api.schemas import Patient
 from records import hold_decisions
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.database.tables import Hold, Instance, Study
 from records.states import HOLD_SENTENCES, HoldReason
 from records.workflow import film_decisions, holds
@@ -96,7 +96,7 @@ def list_holds(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[OpenHold]:
     """The open holds of all studies with both sides, oldest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return describe(session, holds.list_open(session, reason, limit))
 
 

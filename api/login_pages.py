@@ -32,7 +32,7 @@ from records.accounts.roles import PERMISSIONS
 from records.accounts.sessions import LiveSession
 from records.actors import Actor
 from records.audit import trail
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.errors import LoginRefused, NotAllowed, NotFound
 from records.settings import settings
 from records.states import ActorKind, AuditAction, Role
@@ -147,8 +147,8 @@ def show_link(request: Request, token: str) -> Response:
         NotFound: the link cannot be used any more.
         NotAllowed: it is the demonstration's, and does not come from this machine.
     """
-    with unit_of_work() as session:
-        account = accounts.find_by_link(session, token)
+    with snapshot() as session:
+        account = accounts.find_by_link(session, token, is_locked=False)
     if is_demo_reader(account.login):
         require_direct(request)
         session_token = logins.log_in_by_link(token, address_of(request))
@@ -338,8 +338,8 @@ def _refused(page: str, error: LoginRefused) -> Response:
 
 def _account_page(wrong: str) -> str:
     live = _session()
-    with unit_of_work() as session:
-        account = accounts.get(session, live.login)
+    with snapshot() as session:
+        account = accounts.get(session, live.login, is_locked=False)
         codes_left = second_factors.count_recovery_codes(session, account.id)
         rows = sessions.list_live(session, account.id)
         names = [site.name for site in sites.list_all(session) if site.id in live.site_ids]
@@ -359,8 +359,8 @@ def _account_page(wrong: str) -> str:
 
 
 def _second_factor_page(live: LiveSession, wrong: str, status: int) -> Response:
-    with unit_of_work() as session:
-        account = accounts.get(session, live.login)
+    with snapshot() as session:
+        account = accounts.get(session, live.login, is_locked=False)
         secret = second_factors.offered_secret(account)
     if secret is None:
         return RedirectResponse("/account", status_code=303)

@@ -14,7 +14,7 @@ from api.message_schemas import SettlementRequest
 from api.messages import load_message
 from api.rendering import render
 from records import received_messages
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.states import MessageOutcome
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -37,7 +37,7 @@ class MessagesQuery(ListQuery):
 def show_messages(query: Annotated[MessagesQuery, Query()]) -> str:
     """The refused messages that wait for a person, then all, newest first."""
     is_first = query.after is None and query.outcome is None
-    with unit_of_work() as session:
+    with snapshot() as session:
         waiting = received_messages.list_open(session, PAGE_SIZE) if is_first else []
         page = received_messages.read_page(
             session, outcome=query.outcome, after=query.after, limit=PAGE_SIZE
@@ -55,7 +55,7 @@ def show_messages(query: Annotated[MessagesQuery, Query()]) -> str:
 @router.get("/messages/{message_id}")
 def show_message(message_id: uuid.UUID) -> str:
     """One message: what it was answered, and the content of one that was refused."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         message = load_message(session, message_id)
     lines = message.lines or []
     return render(

@@ -17,7 +17,7 @@ from api.message_schemas import (
 )
 from api.problems import problem_responses
 from records import received_messages
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.errors import NightdraftError, safe_text
 from records.hl7_messages import readable_lines
 from records.orders import reading
@@ -55,7 +55,7 @@ def list_messages(
     limit: PageLimit = 50,
 ) -> ReceivedMessages:
     """Messages of other systems, newest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = received_messages.read_page(
             session, outcome=outcome, only_open=open, after=after, limit=limit
         )
@@ -65,7 +65,7 @@ def list_messages(
 @router.get("/messages/{message_id}", responses=problem_responses(404))
 def read_message(message_id: UUID) -> ReceivedMessageDetail:
     """One message; of one that was refused, the content as it was sent."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return load_message(session, message_id)
 
 

@@ -24,7 +24,7 @@ from records.blobs import Blobs
 from records.broker import broker_client
 from records.campaigns import campaigns, counting, progress
 from records.database.operation_tables import Heartbeat
-from records.database.session import database_time, unit_of_work
+from records.database.session import database_time, snapshot
 from records.errors import NightdraftError
 from records.handshakes import HandshakeOutcome
 from records.operations import (
@@ -135,7 +135,7 @@ class SystemCollector(Collector):
         now = time.monotonic()
         if self._pace is None or now - self._pace_read_at > _PACE_SECONDS:
             try:
-                with unit_of_work() as session:
+                with snapshot() as session:
                     self._pace, self._pace_read_at = read_pace(session), now
             except NightdraftError:
                 return  # `up` says that the database is down
@@ -162,7 +162,7 @@ class SystemCollector(Collector):
             )
 
     def _from_rows(self) -> Iterator[Metric]:
-        with unit_of_work() as session:
+        with snapshot() as session:
             # All rows are read before anything is given: the caller may take its time.
             yield from [
                 *_from_studies(session),

@@ -16,7 +16,7 @@ from api.models import lift_stop, propose_mode, stop_model
 from api.rendering import render
 from records.bundles import known, modes, recall
 from records.bundles.acceptance import ENOUGH
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.states import SiteMode
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -28,7 +28,7 @@ PAGE_SIZE = 50
 @router.get("/models")
 def show_models() -> str:
     """All models, the modes of sites, and proposals."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return render(
             "models.html",
             models=known.list_known(session),
@@ -43,7 +43,7 @@ def show_models() -> str:
 @router.get("/models/{digest}/drafts")
 def show_recall(digest: Digest, query: Annotated[ListQuery, Query()]) -> str:
     """Every draft of a model, newest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         bundle = known.get(session, digest)
         return render(
             "recall.html",

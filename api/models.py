@@ -27,7 +27,7 @@ from api.model_schemas import (
 from api.model_schemas import Model as ModelOfRest
 from api.problems import problem_responses
 from records.bundles import known, modes, recall, stops
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 
 router = APIRouter(prefix="/api", tags=["models"])
 
@@ -37,7 +37,7 @@ _COLUMNS = tuple(RecalledDraft.model_fields)
 @router.get("/models", responses=problem_responses())
 def list_models() -> Models:
     """All models with their stops, the modes of sites, and the newest proposals."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return Models(
             models=[ModelOfRest.from_known(each) for each in known.list_known(session)],
             sites=[SiteModeEntry.from_site(site) for site in modes.list_sites(session)],
@@ -62,7 +62,7 @@ def lift_stop(digest: Digest, request: StopRequest) -> Stop:
 @router.get("/models/{digest}/drafts", responses=problem_responses(404, 409))
 def recall_drafts(digest: Digest, after: PageMark = None, limit: PageLimit = 50) -> RecalledDrafts:
     """Every draft of a model, newest first: which study, and whether and by whom it was signed."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         bundle = known.get(session, digest)
         page = recall.read_page(session, bundle.digest, after=after, limit=limit)
         return RecalledDrafts.from_page(bundle.digest, page)
@@ -75,7 +75,7 @@ def recall_drafts(digest: Digest, after: PageMark = None, limit: PageLimit = 50)
 )
 def export_drafts(digest: Digest) -> StreamingResponse:
     """Every draft of a model as CSV, as a stream."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         bundle = known.get(session, digest)
         name = f"model-{bundle.digest[:12]}-drafts.csv"
     return StreamingResponse(

@@ -19,7 +19,7 @@ from api.nights import retry_group
 from api.plots import Bar, draw_bars, draw_share, say_pace
 from api.rendering import render
 from api.times import Day
-from records.database.session import unit_of_work
+from records.database.session import snapshot
 from records.operations import night_summaries, night_wording, overview, work_counts
 from records.operations.alarms import runbook_path
 from records.operations.night_summaries import NightRecord
@@ -57,7 +57,7 @@ def show_live() -> str:
 
 
 def _read() -> dict[str, Any]:
-    with unit_of_work() as session:
+    with snapshot() as session:
         parts = overview.read_parts(session)
         workload = overview.read_workload(session, parts)
         tonight = read_tonight(session, settings(), workload, parts)
@@ -86,7 +86,7 @@ def _read() -> dict[str, Any]:
 @router.get("/tonight/retry")
 def show_retry(reason: FailReason) -> str:
     """Ask whether all that failed for a reason are to be drafted again, and say how many it is."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         number = requests.count_failed(session, reason)
     return render(
         "retry_group.html",
@@ -108,7 +108,7 @@ def show_nights(
     before: Annotated[Day | None, NONE_IF_EMPTY, Query()] = None,
 ) -> str:
     """The summaries of nights, the newest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         records = night_summaries.list_newest(session, NIGHTS_LISTED + 1, before)
     shown = records[:NIGHTS_LISTED]
     return render(
@@ -124,7 +124,7 @@ def show_nights(
 @router.get("/nights/{night}")
 def show_night(night: Day) -> str:
     """One night: its counts, its reasons, its pace beside that of the night before."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         record = night_summaries.read_night(session, night)
         work = work_counts.read_work(session, record.row.begins_at, record.row.ends_at)
     row, zone = record.row, night_wording.zone_of_night(record)

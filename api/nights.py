@@ -16,7 +16,7 @@ from api.night_schemas import (
 )
 from api.problems import problem_responses
 from api.times import Day
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.operations import night_summaries
 from records.operations.tonight import read_tonight_now
 from records.settings import settings
@@ -32,7 +32,7 @@ RETRY_AT_ONCE = 1000
 @router.get("/tonight", responses=problem_responses())
 def read_promise() -> Tonight:
     """When all will be drafted at the measured pace, and whether the night is long enough."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return Tonight.from_tonight(read_tonight_now(session, settings()))
 
 
@@ -42,7 +42,7 @@ def list_nights(
     limit: Annotated[int, Query(ge=1, le=400)] = 30,
 ) -> NightPage:
     """The summaries of nights, the newest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         records = night_summaries.list_newest(session, limit + 1, before)
         return NightPage.from_records(records, limit)
 
@@ -50,14 +50,14 @@ def list_nights(
 @router.get("/nights/{night}", responses=problem_responses(404))
 def read_night(night: Day) -> NightSummary:
     """The summary of one night, by the date of its beginning."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return NightSummary.from_record(night_summaries.read_night(session, night))
 
 
 @router.get("/failures", responses=problem_responses())
 def list_failures() -> list[FailedGroup]:
     """The studies that failed and can be drafted again, by reason."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return [FailedGroup.from_group(group) for group in requests.list_failed(session)]
 
 

@@ -12,7 +12,7 @@ from api.forms import NONE_IF_EMPTY
 from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
-from records.database.session import unit_of_work
+from records.database.session import snapshot
 from records.orders import reading
 from records.states import OrderStatus
 
@@ -35,7 +35,7 @@ class OrdersQuery(ListQuery):
 @router.get("/orders")
 def show_orders(query: Annotated[OrdersQuery, Query()]) -> str:
     """The orders, newest change first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = reading.read_page(
             session,
             status=query.status,
@@ -49,5 +49,5 @@ def show_orders(query: Annotated[OrdersQuery, Query()]) -> str:
 @router.get("/orders/{order_id}")
 def show_order(order_id: uuid.UUID) -> str:
     """One order: its fields, its texts, its studies, its history, and the messages about it."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return render("order.html", record=reading.read_order(session, order_id))

@@ -19,7 +19,7 @@ from api.order_schemas import (
 )
 from api.problems import problem_responses
 from api.schemas import SearchText
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.orders import reading, receiving
 from records.orders.receiving import OrderOutcome, ReceivedOrderResult
 from records.states import OrderStatus, Origin
@@ -47,7 +47,7 @@ def list_orders(
     limit: PageLimit = 50,
 ) -> OrderPage:
     """Orders, newest change first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = reading.read_page(session, status=status, search=words, after=after, limit=limit)
         return OrderPage.from_page(page)
 
@@ -55,7 +55,7 @@ def list_orders(
 @router.get("/orders/{order_id}", responses=problem_responses(404))
 def read_order(order_id: uuid.UUID) -> OrderDetail:
     """One order with its history and its studies."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return OrderDetail.from_record(reading.read_order(session, order_id))
 
 

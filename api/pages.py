@@ -20,7 +20,7 @@ from api.forms import NONE_IF_EMPTY, FormFields, validate_form
 from api.hold_schemas import BulkDecisionRequest, DecisionRequest, OpenHold
 from api.holds import decide_many, describe
 from api.rendering import render
-from api.reviews.editor import load_editor
+from api.reviews.editor import begin_reading, load_editor
 from api.schemas import EventMark
 from api.studies import StudyRecord, decide, load_study, move, reinstate, withdraw
 from api.study_schemas import ReinstatementRequest, SiteMoveRequest, WithdrawalRequest
@@ -29,7 +29,7 @@ from api.worklist.pages import ListText, other_reader
 from api.worklist.query import WorklistQuery
 from records.accounts import emergencies
 from records.audit.looks import note_look
-from records.database.session import database_time, unit_of_work
+from records.database.session import database_time, snapshot, unit_of_work
 from records.database.tables import Hold
 from records.emergency_grants import grant_of
 from records.errors import NotAllowed
@@ -49,7 +49,7 @@ HOLDS_SHOWN = 100
 @router.get("/refusals")
 def show_refusals() -> str:
     """The objects and associations that were refused."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return render("refusals.html", refusals=refusals.list_refusals(session, REFUSALS_SHOWN))
 
 
@@ -62,7 +62,7 @@ def show_runbook() -> str:
 @router.get("/holds")
 def show_holds(reason: Annotated[HoldReason | None, NONE_IF_EMPTY, Query()] = None) -> str:
     """The open holds with both sides; many can be decided at once."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         described = describe(session, hold_rows.list_open(session, reason, HOLDS_SHOWN))
     shared = _shared_decisions([hold.reason for hold in described]) if reason else {}
     return render(
@@ -88,7 +88,8 @@ def show_study(
     renderer: Annotated[Literal["2d", "webgl2"] | None, Query()] = None,  # noqa: ARG001  # for viewer.js
 ) -> str:
     """One study: whose it is, its images, its draft under the warning, and what may be done."""
-    with unit_of_work() as session:
+    begin_reading(str(study))
+    with snapshot() as session:
         record = load_study(session, str(study), before)
         grant = grant_of(study)
         opened = emergencies.list_studies(session, grant) if grant else ()
@@ -133,7 +134,7 @@ def show_study(
 @router.get("/studies/{study}/changed")
 def show_change(study: uuid.UUID, seen: Annotated[str, Query(max_length=64)]) -> Response:
     """A line that the study has changed; 204 where it is still what the page shows."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         row = worklist_rows.read_row(session, studies.get_by_uid(session, str(study)).id)
         digest = _study_digest(row, hold_rows.list_by_study(session, row.id))
     if digest == seen:

@@ -13,7 +13,7 @@ from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
 from api.times import Day
-from records.database.session import unit_of_work
+from records.database.session import snapshot
 from records.reports import listing
 from records.reports.listing import ReportFilter
 from records.states import Origin, ReportStatus
@@ -42,7 +42,7 @@ class ReportsQuery(ListQuery):
 @router.get("/reports")
 def show_reports(query: Annotated[ReportsQuery, Query()]) -> str:
     """The reports of other systems, the newest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = listing.read_page(session, query.as_filter(), after=query.after, limit=PAGE_SIZE)
         return render(
             "reports.html",
@@ -57,5 +57,5 @@ def show_reports(query: Annotated[ReportsQuery, Query()]) -> str:
 @router.get("/reports/{report_id}")
 def show_report(report_id: uuid.UUID) -> str:
     """One report: its text, its fields, its versions, and its studies."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return render("report.html", record=listing.read_report(session, report_id))

@@ -12,7 +12,7 @@ from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from api.report_schemas import OutsideReportDetail, OutsideReportPage
 from api.schemas import SearchText
-from records.database.session import unit_of_work
+from records.database.session import snapshot
 from records.reports import listing
 from records.reports.listing import ReportFilter
 from records.states import Origin, ReportStatus
@@ -43,7 +43,7 @@ def list_reports(
 ) -> OutsideReportPage:
     """Reports of other systems, the newest first, without their texts and older versions."""
     wanted = ReportFilter(patient_id, accession_number, status, origin, from_day, to_day)
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = listing.read_page(session, wanted, after=after, limit=limit)
         return OutsideReportPage.from_page(page)
 
@@ -51,5 +51,5 @@ def list_reports(
 @router.get("/reports/{report_id}", responses=problem_responses(404))
 def read_report(report_id: uuid.UUID) -> OutsideReportDetail:
     """One report with its text, its versions, and the studies for which it counts."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return OutsideReportDetail.from_record(listing.read_report(session, report_id))

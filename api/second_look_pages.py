@@ -21,7 +21,7 @@ from api.list_queries import ListQuery
 from api.rendering import render
 from model.labels import OBSERVATIONS
 from records.campaigns import campaigns
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.reports import model_errors, second_looks
 from records.states import SECOND_LOOK_FINDINGS, DiscrepancySide, DiscrepancyState
 
@@ -43,7 +43,7 @@ class DiscrepanciesQuery(ListQuery):
 @router.get("/discrepancies")
 def show_discrepancies(query: Annotated[DiscrepanciesQuery, Query()]) -> str:
     """One side of the list in one state, the most certain first, with counts and budget."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         campaign = campaigns.get(session, query.campaign) if query.campaign else None
         page = second_looks.read_page(
             session,
@@ -79,7 +79,7 @@ def _observations_of(side: DiscrepancySide) -> Sequence[str]:
 @router.get("/discrepancies/{discrepancy_id}")
 def show_discrepancy(discrepancy_id: uuid.UUID) -> str:
     """One of them, with draft and report beside each other."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         record = second_looks.read_record(session, discrepancy_id)
         return render("discrepancy.html", record=record, note=CLINICAL_WORTH)
 
@@ -87,7 +87,7 @@ def show_discrepancy(discrepancy_id: uuid.UUID) -> str:
 @router.get("/second-look")
 def show_second_look(nothing_open: bool = False) -> str:
     """What a second look is, with the week's budget, and whether no question is open."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         budget = second_looks.read_budget(session)
         return render(
             "second_look.html",
@@ -110,7 +110,7 @@ def post_next() -> Response:
 @router.get("/second-look/{discrepancy_id}")
 def show_question(discrepancy_id: uuid.UUID) -> str:
     """A question: the films and the finding, and not who says so."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         question = second_looks.read_question(session, discrepancy_id)
         return render(
             "second_look.html",

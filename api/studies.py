@@ -36,7 +36,7 @@ from records import hold_decisions, site_moves
 from records.database.draft_tables import Draft, DraftRequest
 from records.database.order_tables import Order, StudyOrder
 from records.database.report_tables import FinalComparison, ReceivedReport
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.database.site_tables import Site
 from records.database.tables import Event, Hold, Instance, Rejection, StudyChange
 from records.operations import overview, refusals, troubles
@@ -227,7 +227,7 @@ def list_studies(
     ] = "",
 ) -> StudyPage:
     """Studies with their states and drafts, in the order of the worklist."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = worklist.read_page(
             session,
             state=state,
@@ -249,7 +249,7 @@ def read_study(
     ] = None,
 ) -> StudyDetail:
     """One study with its instances, drafts, holds and the newest lines of its timeline."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         record = load_study(session, uid, before)
         draft = record.current_draft
         is_hidden = draft is not None and hides(session, draft)
@@ -334,28 +334,28 @@ def move_study(uid: StudyUid, request: SiteMoveRequest) -> StudySummary:
 @router.get("/counts", responses=problem_responses())
 def read_counts() -> Counts:
     """Studies by state, the pace, and the time left."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return count_studies(session)
 
 
 @router.get("/refusals", responses=problem_responses())
 def list_refusals(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[Refusal]:
     """What was refused, newest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return [Refusal.model_validate(row) for row in refusals.list_refusals(session, limit)]
 
 
 @router.get("/parts", responses=problem_responses())
 def list_parts() -> Parts:
     """The running parts, the missing ones, the open alarms, and a light for each part."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return Parts.from_overview(overview.read_parts(session))
 
 
 @router.get("/alarms", responses=problem_responses())
 def list_alarms(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[PastAlarm]:
     """The newest alarms, open and closed, with the messages about them, newest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return [PastAlarm.from_history(entry) for entry in troubles.list_history(session, limit)]
 
 

@@ -66,5 +66,5 @@ def list_lines(
 ) -> TrailLines:
     """Who saw and did what, newest first."""
     wanted = TrailFilter(patient, person, action, with_zone(since), with_zone(until), emergency)
-    with unit_of_work() as session:
+    with unit_of_work() as session:  # that the trail was read is written there, too
         return TrailLines.from_page(read_page(session, wanted, after, limit, "/api/trail"))

@@ -54,7 +54,7 @@ def show_trail(query: Annotated[TrailQuery, Query()]) -> str:
         _end(query.until),
         query.emergency,
     )
-    with unit_of_work() as session:
+    with unit_of_work() as session:  # that the trail was read is written there, too
         status = read_status(session)
         page = read_page(session, wanted, query.after, PAGE_SIZE, "/trail")
         return render(

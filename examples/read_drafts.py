@@ -49,6 +49,14 @@ def has_ended(detail: dict[str, Any] | None) -> bool:
     return detail is not None and detail["study"]["state"] in ENDED
 
 
+def why_not_shown(detail: dict[str, Any]) -> str:
+    """Return why a study is DRAFTED and none of its drafts is shown."""
+    if detail["draft_hidden"]:
+        return "You read the films first: open them, and ask for the draft on the study's page."
+    reasons = sorted({withheld["why"] for withheld in detail["withheld"]})
+    return f"It is withheld from everybody: {', '.join(reasons)} (see /models)."
+
+
 def main() -> int:
     """Wait for the study's end, print what came of it, and return the exit status."""
     parser = argparse.ArgumentParser(description="Read the draft of a study by REST.")
@@ -70,7 +78,10 @@ def main() -> int:
         print(f"There is no draft: the study is {study['state']}. {study['detail']}")
         return 1
     # Superseded drafts are kept too; one at most is current.
-    draft = next(draft for draft in detail["drafts"] if draft["current"])
+    draft = next((draft for draft in detail["drafts"] if draft["current"]), None)
+    if draft is None:
+        print(f"The draft is not shown. {why_not_shown(detail)}")
+        return 1
     print(draft["text"])
     print(f"\nWritten by {draft['model_name']} {draft['model_version']}, status {draft['status']}.")
     return 0

@@ -22,7 +22,7 @@ from api.fhir.scopes import require
 from api.outcomes import FHIR_MEDIA_TYPE, FHIR_PATH, issue, outcome
 from records.accounts.program_logins import token_address
 from records.database.fhir_tables import FhirResource
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.fhir import store
 from records.fhir.elements import ResourceError
 from records.fhir.receiving import ID, TYPES, Incoming, WriteOutcome, Written, receive, receive_all
@@ -115,7 +115,7 @@ def _read(kind: str) -> Callable[..., Response]:
     def read(request: Request, resource_id: str) -> Response:
         """A resource as it was sent, with its version here."""
         require(kind, "r")
-        with unit_of_work() as session:
+        with snapshot() as session:
             row = read_resource(session, kind, resource_id)
             headers = _headers(row)
             if request.headers.get("if-none-match") == headers["etag"]:

@@ -23,7 +23,7 @@ from api.rendering import render
 from api.reviews.routes import report_of
 from records.bundles import known
 from records.database.bundle_tables import Bundle
-from records.database.session import database_time, unit_of_work
+from records.database.session import database_time, snapshot, unit_of_work
 from records.quality import drift, figures, report_scores
 from records.quality.cells import NO_FINDING, NO_REASON
 from records.quality.counts import Choice, Dimension
@@ -84,7 +84,7 @@ class ShownLine:
 @router.get("/quality")
 def show_quality(query: Annotated[PageQuery, Query()]) -> str:
     """All figures, for who may see them."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         choice = make_choice(session, query)
         names = name_models(known.list_known(session))
         sites = {site.id: site for site in list_sites(session)}

@@ -26,7 +26,7 @@ from api.quality.schemas import (
 from api.readers import reader_of
 from api.reviews.routes import report_of
 from api.schemas import StudyUid
-from records.database.session import database_time, unit_of_work
+from records.database.session import database_time, snapshot, unit_of_work
 from records.quality import drift, figures, report_scores
 from records.quality.counts import Dimension
 from records.quality.groups import local_day
@@ -40,14 +40,14 @@ _COLUMNS = ("figure", "of", "value", "low", "high", "part", "number")
 @router.get("/quality", responses=problem_responses(403, 404, 409))
 def read_quality(query: Annotated[QualityQuery, Query()]) -> Quality:
     """The figures of what readers made of drafts: the sum of one's sites, or one's own."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return Quality.of(figures.read(session, make_choice(session, query)))
 
 
 @router.get("/quality/by/{dimension}", responses=problem_responses(403, 404, 409))
 def read_breakdown(dimension: Dimension, query: Annotated[QualityQuery, Query()]) -> Breakdown:
     """What became of drafts by month, model, site, view, device, age, sex or arm."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         choice = make_choice(session, query)
         codes = {site.id: site.code for site in list_sites(session)}
         found = figures.read_breakdown(session, choice, dimension)
@@ -76,7 +76,7 @@ def export_quality(query: Annotated[QualityQuery, Query()]) -> Response:
 @router.get("/quality/drift", responses=problem_responses())
 def read_drift() -> DriftLines:
     """The daily share of drafts that readers changed or rejected, beside each model's baseline."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         sites = {site.id: site for site in list_sites(session)}
         today = local_day(database_time(session))
         lines = drift.read_lines(session, settings(), today)

@@ -13,7 +13,7 @@ from api.forms import FormFields, validate_form
 from api.rendering import render
 from api.report_styles.routes import SiteCode, find_own, require_own, save_style
 from api.report_styles.schemas import EndRequest, StyleRequest
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.database.style_tables import ReportStyle
 from records.errors import NotAllowed
 from records.report_styles import styles
@@ -44,7 +44,7 @@ LABELS = {
 @router.get("/report-styles")
 def show_styles() -> str:
     """The own style and those of the sites that are shown."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         own = styles.newest(session, owner) if (owner := find_own()) else None
         return render(
             "report_styles.html",
@@ -80,7 +80,7 @@ def post_site_style(code: SiteCode, fields: FormFields) -> Response:
 
 
 def _show_form(code: str | None) -> str:
-    with unit_of_work() as session:
+    with snapshot() as session:
         owner = require_own() if code is None else styles.of_site(session, code)
         versions = styles.list_versions(session, owner)
         last = versions[0] if versions else None
@@ -123,7 +123,7 @@ def _faults(error: NotAllowed | RequestValidationError) -> list[str]:
 
 def _show_again(code: str | None, given: Mapping[str, str], faults: list[str]) -> str:
     """The form with everything that was typed, and what is wrong with it."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         owner = require_own() if code is None else styles.of_site(session, code)
         versions = styles.list_versions(session, owner)
     last = versions[0] if versions else None

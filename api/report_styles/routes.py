@@ -14,7 +14,7 @@ from api.problems import problem_response, problem_responses
 from api.report_styles.schemas import EndRequest, Style, StyleList, StyleRequest, StyleVersions
 from api.schemas import ONE_LINE
 from model.consistency import find_differences
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.database.style_tables import ReportStyle
 from records.errors import NotAllowed
 from records.report_styles import styles
@@ -32,7 +32,7 @@ _CHANGES = problem_responses(*_BODY)
 @router.get("", responses=problem_responses())
 def list_styles() -> StyleList:
     """The styles in force: the own one, and those of the sites that are shown."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         own = styles.newest(session, owner) if (owner := find_own()) else None
         return StyleList(
             own=Style.from_row(own, None) if own and not own.is_ended else None,
@@ -47,7 +47,7 @@ def list_styles() -> StyleList:
 @router.get("/sites/{code}", responses=problem_responses(404, 409))
 def list_site_versions(code: SiteCode) -> StyleVersions:
     """The versions of a site's style, newest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return _versions(session, styles.of_site(session, code), code)
 
 
@@ -69,7 +69,7 @@ def end_site_style(code: SiteCode, body: EndRequest) -> StyleVersions:
 @router.get("/own", responses=problem_responses(404, 409))
 def list_own_versions() -> StyleVersions:
     """The versions of the own style, newest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return _versions(session, require_own(), None)
 
 

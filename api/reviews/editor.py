@@ -16,6 +16,7 @@ from api.reviews.text_checks import TextCheck, check_text
 from api.word_differences import WordsOf, compare_words
 from records.database.draft_tables import Draft
 from records.database.review_tables import Review, WorkingText
+from records.database.session import unit_of_work
 from records.database.style_tables import ReportStyle
 from records.database.tables import Study
 from records.emergency_grants import grant_of
@@ -34,10 +35,10 @@ from records.states import (
     REJECT_LABELS,
     DraftUse,
     PeerScore,
-    ReadingArm,
     RejectReason,
     ReviewDecision,
 )
+from records.workflow import studies, worklist_rows
 from records.workflow.site_scope import shows_study
 
 
@@ -108,13 +109,32 @@ class Editor:
         return REJECT_LABELS
 
 
+def begin_reading(uid: str) -> None:
+    """Begin the reading of the draft that a page will show, where its reader has one to read.
+
+    A reading begins in a transaction of its own, for the page itself is read as a snapshot.
+    Nothing begins where the report is signed, or the study was opened in an emergency.
+
+    Raises:
+        NotFound: no such study.
+    """
+    account = account_id()
+    if account is None:
+        return
+    with unit_of_work() as session:
+        row = worklist_rows.read_row(session, studies.get_by_uid(session, uid).id)
+        is_read = row.draft_id is not None and row.withheld is None and not row.signed_by
+        if is_read and grant_of(row.id) is None:
+            readings.begin(session, session.get_one(Draft, row.draft_id), account)
+
+
 def load_editor(
     session: Session, study_id: uuid.UUID, draft: Draft | None, drafts: Sequence[Draft]
 ) -> Editor:
-    """What the page of a study shows of its draft; opening it begins a reading.
+    """What the page of a study shows of its draft; `begin_reading` comes before it.
 
     Args:
-        session: the caller's transaction.
+        session: the caller's snapshot.
         study_id: our id of the study.
         draft: its current draft.
         drafts: all of its drafts; a report may be of one that was current before.
@@ -150,9 +170,8 @@ def load_editor(
     if draft is None:
         return Editor(reader=reader, left=left)
     account = account_id()
-    is_drawn = False
-    if account is not None and grant_of(draft.study_id) is None:
-        is_drawn = readings.begin(session, draft, account).arm == ReadingArm.WITHOUT_DRAFT
+    is_granted = grant_of(draft.study_id) is not None
+    is_drawn = not is_granted and readings.begins_empty(session, draft, account)
     if hides(session, draft):
         return _load_hidden(session, draft, reader, left, is_drawn=is_drawn)
     text = working_texts.read(session, draft, account)

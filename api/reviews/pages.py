@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from api.forms import FormFields, validate_form
 from api.readers import account_id, hides, reader_of, require_recent_login, require_shown
 from api.rendering import render
-from api.reviews.editor import differences, load_editor
+from api.reviews.editor import begin_reading, differences, load_editor
 from api.reviews.routes import current_draft, draft_of, report_of
 from api.reviews.schemas import (
     AddendumRequest,
@@ -32,7 +32,7 @@ from api.reviews.text_checks import check_text
 from api.schemas import Decider
 from api.studies import load_study
 from records.database.draft_tables import Draft
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.database.style_tables import ReportStyle
 from records.errors import NotAllowed
 from records.report_styles.applying import Replacement, take_back
@@ -161,7 +161,7 @@ def post_show_draft(study: uuid.UUID) -> Response:
 @router.get("/studies/{study}/checks")
 def show_checks(study: uuid.UUID) -> str:
     """Where a reader should look in the text in work."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         draft = current_draft(session, str(study))
         text = working_texts.read(session, draft, account_id())
         checks = check_text(
@@ -173,7 +173,7 @@ def show_checks(study: uuid.UUID) -> str:
 @router.get("/studies/{study}/differences")
 def show_differences(study: uuid.UUID) -> str:
     """The words of the draft and of the text in work, in one sequence."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         draft = current_draft(session, str(study))
         require_shown(session, draft)
         text = working_texts.read(session, draft, account_id())
@@ -187,7 +187,7 @@ def show_differences(study: uuid.UUID) -> str:
 @router.get("/studies/{study}/house-wordings")
 def show_house_wordings(study: uuid.UUID) -> str:
     """The sentences of the text in work that its style wrote, each with the model's."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         draft = current_draft(session, str(study))
         require_shown(session, draft)
         text = working_texts.read(session, draft, account_id())
@@ -207,10 +207,12 @@ def _list_standing(session: Session, draft: Draft, text: Text) -> list[Replaceme
 @router.get("/studies/{study}/sign")
 def show_signing(study: uuid.UUID) -> Response:
     """Exactly what would be signed, and the one question."""
-    with unit_of_work() as session:
+    with snapshot() as session:
+        require_recent_login(session, f"/studies/{study}/sign")
+    begin_reading(str(study))
+    with snapshot() as session:
         record = load_study(session, str(study))
         draft = current_draft(session, str(study))
-        require_recent_login(session, f"/studies/{study}/sign")
         editor = load_editor(session, record.row.id, draft, record.drafts)
         if editor.report is not None:
             return _redirect_to(study)

@@ -37,7 +37,7 @@ from api.reviews.text_checks import check_text
 from api.schemas import StudyUid
 from records.database.draft_tables import Draft
 from records.database.review_tables import Review as ReviewRow
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.errors import NotFound
 from records.reviews import lookup, readings, signing, working_texts
 from records.reviews.working_texts import StaleText, Text
@@ -74,7 +74,7 @@ _WRITTEN = problem_responses(*_BODY)
 @router.get("/working-text", responses=problem_responses(404, 409) | _TEXT)
 def read_working_text(uid: StudyUid, response: Response) -> WorkingText:
     """The text in work on the study's current draft; the draft's own where nobody has written."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         draft = current_draft(session, uid)
         text = working_texts.read(session, draft, account_id())
         response.headers["etag"] = text.etag
@@ -84,7 +84,7 @@ def read_working_text(uid: StudyUid, response: Response) -> WorkingText:
 @router.get("/working-text/checks", responses=problem_responses(404, 409))
 def read_checks(uid: StudyUid) -> CheckList:
     """Where a reader should look in the text in work."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         draft = current_draft(session, uid)
         text = working_texts.read(session, draft, account_id())
         checks = check_text(
@@ -96,7 +96,7 @@ def read_checks(uid: StudyUid) -> CheckList:
 @router.get("/working-text/differences", responses=problem_responses(404, 409))
 def read_differences(uid: StudyUid) -> Differences:
     """The words of the draft and of the text in work, in one sequence."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         draft = current_draft(session, uid)
         require_shown(session, draft)
         text = working_texts.read(session, draft, account_id())
@@ -150,7 +150,7 @@ def discard_working_text(
 @router.get("/reviews", responses=problem_responses(404))
 def list_reviews(uid: StudyUid) -> ReviewList:
     """What readers signed, rejected and added, newest first."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         study = studies.get_by_uid(session, uid)
         return ReviewList(
             reviews=[answer_review(session, row) for row in lookup.list_by_study(session, study.id)]
@@ -295,7 +295,7 @@ def _seen(session: Session, if_match: str, draft: Draft) -> tuple[int, uuid.UUID
 
 def _stale(request: Request, status: int, error: StaleText) -> Response:
     title = str(error)
-    with unit_of_work() as session:
+    with snapshot() as session:
         current = answer_text(session, error.current).model_dump(mode="json")
     response = problem_response(
         request,

@@ -14,7 +14,7 @@ from api.viewer import films, pictures
 from api.viewer.image_display import display_address
 from api.viewer.schemas import EarlierFilms, FilmsBeside
 from api.viewer.study_films import EARLIER_STUDIES
-from records.database.session import unit_of_work
+from records.database.session import snapshot
 from records.reports.earlier_studies import list_earlier_studies
 from records.settings import settings
 from records.workflow import studies
@@ -34,7 +34,7 @@ def list_films_beside(uid: StudyUid) -> FilmsBeside:
 
     The study's own films are the `instances` of `GET /api/studies/{uid}`.
     """
-    with unit_of_work() as session:
+    with snapshot() as session:
         study = studies.get_by_uid(session, uid)
         earlier = list_earlier_studies(session, study.id, EARLIER_STUDIES)
         return FilmsBeside(
@@ -66,5 +66,5 @@ def read_picture(request: Request, uid: StudyUid, instance: uuid.UUID) -> Respon
 
 
 def _id_of(uid: str) -> uuid.UUID:
-    with unit_of_work() as session:
+    with snapshot() as session:
         return studies.get_by_uid(session, uid).id

@@ -25,7 +25,7 @@ from api.worklist.query import PriorityName, WorklistQuery
 from api.worklist.routes import take_lock
 from api.worklist.schemas import ViewRequest
 from records.audit.looks import forget_looks
-from records.database.session import database_time, unit_of_work
+from records.database.session import database_time, snapshot, unit_of_work
 from records.errors import NotAllowed
 from records.operations import overview, refusals
 from records.operations.alarms import runbook_path
@@ -70,7 +70,7 @@ _CHOICES = {
 def show_worklist(query: Annotated[WorklistQuery, Query()]) -> Response:
     """The worklist; without a query it is the reader's default view."""
     account = account_id()
-    with unit_of_work() as session:
+    with snapshot() as session:
         saved = views.list_views(session, account) if account else ()
         seen_sites = [site for site in sites.list_all(session) if shows(site.id)]
     default = next((view.query for view in saved if view.is_default and view.query), None)
@@ -102,7 +102,7 @@ def show_live(query: Annotated[WorklistQuery, Query()]) -> str:
 
 def _read_live(query: WorklistQuery) -> dict[str, Any]:
     """What the changing part of the worklist shows, and a digest that no passing second changes."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         parts = overview.read_parts(session)
         page = worklist.read_page(
             session,
@@ -149,7 +149,7 @@ def go_previous(
 
 def _go(study: uuid.UUID, listed: str, *, forward: bool) -> Response:
     query = WorklistQuery.of_list(listed)
-    with unit_of_work() as session:
+    with snapshot() as session:
         id_ = studies.get_by_uid(session, str(study)).id
         found = worklist.find_neighbour(
             session, id_, forward=forward, **query.select(session).arguments()

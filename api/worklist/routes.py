@@ -24,7 +24,7 @@ from api.worklist.schemas import (
     WorklistAnswer,
 )
 from records.audit.looks import forget_looks
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 from records.errors import NotAllowed, NotFound
 from records.workflow import studies, worklist
 from records.worklist import changes, locks, row_details, views
@@ -38,7 +38,7 @@ _BODY = (400, 403, 404, 409, 411, 413)
 @router.get("/worklist", responses=problem_responses(404, 409))
 def read_worklist(query: Annotated[StudyQuery, Query()]) -> WorklistAnswer:
     """A page of the worklist with what its rows tell: flags, who reads, what readers made of it."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = worklist.read_page(
             session,
             after=query.after,
@@ -53,7 +53,7 @@ def read_worklist(query: Annotated[StudyQuery, Query()]) -> WorklistAnswer:
 @router.get("/worklist/views", responses=problem_responses(409))
 def list_views() -> list[View]:
     """The saved views of the account that asks."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         return [View.model_validate(view) for view in views.list_views(session, _own_account())]
 
 
@@ -98,7 +98,7 @@ def change_studies(request: StudyChangeRequest) -> ChangeAnswer:
 @router.get("/studies/{uid}/neighbours", responses=problem_responses(404, 409))
 def read_neighbours(uid: StudyUid, query: Annotated[ListFilter, Query()]) -> Neighbours:
     """The studies before and after this one in a list of the worklist."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         id_ = studies.get_by_uid(session, uid).id
         arguments = query.select(session).arguments()
         previous, following = (

@@ -90,9 +90,9 @@ def list_accounts(json: AsJson = False) -> None:
     """List the accounts, with role, sites, and the last login."""
     from rich.table import Table
 
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         lines = _read_lines(session)
     if json:
         print_json(lines)
@@ -118,10 +118,10 @@ def show(login: Login, json: AsJson = False) -> None:
     """Show one account, and the sessions that are open."""
     from records.accounts import accounts as rows
     from records.accounts import sessions
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
 
-    with unit_of_work() as session:
-        account = rows.get(session, login)
+    with snapshot() as session:
+        account = rows.get(session, login, is_locked=False)
         (line,) = _read_lines(session, account)
         live = sessions.list_live(session, account.id)
     shown = [

@@ -30,12 +30,12 @@ def list_alarms(
     json: AsJson = False,
 ) -> None:
     """List the newest alarms, open and past, newest first, and the messages about them."""
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.operations.troubles import list_history
 
     if context.invoked_subcommand:
         return
-    with unit_of_work() as session:
+    with snapshot() as session:
         history = list_history(session, limit)
     if json:
         print_json(history_json(history))

@@ -29,10 +29,10 @@ def _show_damaged(json: bool, also: dict[str, int]) -> None:
     """
     from rich.table import Table
 
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.workflow import damage
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         rows = damage.list_damaged(session)
         total = damage.count_damaged(session)
         files = [

@@ -303,10 +303,10 @@ def list_campaigns(
 ) -> None:
     """List campaigns, newest first, with how far each is."""
     from records.campaigns.progress import read_page
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
 
     chosen = _read_campaign_state(state) if state else None
-    with unit_of_work() as session, of_site(session, site):
+    with snapshot() as session, of_site(session, site):
         page = read_page(session, limit, after or None, chosen)
     if json:
         from api.campaign_schemas import CampaignList
@@ -336,9 +336,9 @@ def show_campaign(name: Name, json: AsJson = False) -> None:
 def _show(name: str, json: bool) -> None:
     from records.campaigns import campaigns
     from records.campaigns.progress import read_progress
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         (progress,) = read_progress(session, [campaigns.find(session, name)])
     if json:
         from api.campaign_schemas import CampaignSummary
@@ -367,12 +367,12 @@ def list_studies(
 ) -> None:
     """List studies of a campaign, with the state and the reason of each."""
     from records.campaigns import campaigns, rows
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
 
     chosen = _read_state(state) if state else None
     if reason and chosen is None:
         raise NotAllowed("--reason needs --state")
-    with unit_of_work() as session:
+    with snapshot() as session:
         campaign_id = campaigns.find(session, name).id
         found = rows.list_studies(
             session, campaign_id, limit + 1, state=chosen, reason=reason or None, after=after
@@ -484,14 +484,14 @@ def export_studies(
     """Write each study of a campaign with its end and its reason, as CSV or Parquet."""
     from nightdraft.campaign_files import FORMATS, STANDARD_OUTPUT, write_file
     from records.campaigns import campaigns
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
 
     target = file or output
     if target is None or (file and output):
         raise NotAllowed("name the file to write once, as -o studies.csv")
     if format.lower() not in FORMATS:
         raise NotAllowed(f"{format!r} is no format: say one of {', '.join(FORMATS)}")
-    with unit_of_work() as session:
+    with snapshot() as session:
         campaign_id = campaigns.find(session, name).id
     with show_counts() as progress:
         count = write_file(campaign_id, target, format.lower(), progress)

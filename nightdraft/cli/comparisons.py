@@ -36,10 +36,10 @@ def list_pairs(json: AsJson = False) -> None:
     from rich.table import Table
 
     from api.comparison_schemas import BundlePairs
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.workflow import draft_comparisons
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         pairs = draft_comparisons.list_pairs(session)
     if json:
         print_json(BundlePairs.from_pairs(pairs))
@@ -61,12 +61,12 @@ def show_table(
     from rich.table import Table
 
     from api.comparison_schemas import ComparisonTable
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.states import Agreement
     from records.workflow import draft_comparisons
 
     of = _read_options(first, second, campaign)
-    with unit_of_work() as session:
+    with snapshot() as session:
         kept = draft_comparisons.read_table(session, of)
     if json:
         print_json(ComparisonTable.from_table(kept))
@@ -96,11 +96,11 @@ def list_comparisons(
 
     from api.comparison_schemas import DraftComparisonEntries
     from model.dicom.characters import remove_controls
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.workflow import draft_comparisons
 
     of = _read_options(first, second, campaign)
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = draft_comparisons.read_page(session, of, after=after or None, limit=limit)
     if json:
         print_json(DraftComparisonEntries.from_page(page))
@@ -134,10 +134,10 @@ def show_comparison(
     """Show one pair of drafts with both texts."""
     from api.comparison_schemas import DraftComparisonDetail
     from model.dicom.characters import remove_controls
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.workflow import draft_comparisons
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         record = draft_comparisons.read_record(session, comparison)
         detail = DraftComparisonDetail.from_record(record)
     if json:

@@ -35,7 +35,7 @@ from nightdraft.phantom_studies import draw_studies, read_datasets
 from nightdraft.station.checks import check_port_free
 from nightdraft.station.child import StationProcess
 from nightdraft.store_scu import SendSummary
-from records.database.session import forget_engine, unit_of_work
+from records.database.session import forget_engine, snapshot
 from records.errors import NightdraftError, PartError, PortInUse
 from records.operations.overview import MOVING, Pace, read_pace, read_parts
 from records.secret_files import set_variable
@@ -237,7 +237,7 @@ def _post(station: StationProcess, path: str, body: object, token: str) -> None:
 
 def _compare(console: Console, written: Sequence[WrittenStudy], bundle: str) -> bool:
     """Show what was sent and what became of it; return whether all is as it must be."""
-    with unit_of_work() as session:
+    with snapshot() as session:
         outcomes = read_outcomes(session, written, read_manifest(bundle))
     console.print(render_outcomes(outcomes, plain=not console.is_terminal))
     wrong = sum(bool(outcome.differences) for outcome in outcomes)
@@ -345,7 +345,7 @@ def _watch(
     pace = Pace(0.0, None)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while station.alive:
-            with suppress(NightdraftError), unit_of_work() as session:
+            with suppress(NightdraftError), snapshot() as session:
                 rows = worklist_rows.list_by_uids(session, uids)
                 counts = Counter(row.state for row in rows)
                 pace = read_pace(session, counts, read_parts(session))

@@ -75,7 +75,7 @@ def list_discrepancies(
     json: AsJson = False,
 ) -> None:
     """List findings that only the draft, or only the report, says; the most certain first."""
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.reports import second_looks
 
     if side.lower() not in SIDES:
@@ -85,7 +85,7 @@ def list_discrepancies(
     known = {name.lower(): name for name in OBSERVATIONS}
     if observation and observation.lower() not in known:
         raise NotAllowed(f"{observation!r} is none of the 14: say one of {', '.join(OBSERVATIONS)}")
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = second_looks.read_page(
             session,
             SIDES[side.lower()],
@@ -115,10 +115,10 @@ def show_discrepancy(discrepancy: DiscrepancyId, json: AsJson = False) -> None:
     """Show one with both texts. It is not for who is to look at the films blindly."""
     from api.discrepancy_schemas import DiscrepancyDetail
     from model.dicom.characters import remove_controls
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.reports import second_looks
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         detail = DiscrepancyDetail.from_record(second_looks.read_record(session, discrepancy))
     if json:
         print_json(detail)
@@ -146,10 +146,10 @@ def show_counts(json: AsJson = False) -> None:
     from rich.table import Table
 
     from api.discrepancy_schemas import SecondLookSummary
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.reports import second_looks
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         summary = SecondLookSummary.make(
             second_looks.read_counts(session), second_looks.read_budget(session)
         )
@@ -179,10 +179,10 @@ def show_errors(campaign: CampaignName = "", json: AsJson = False) -> None:
     from rich.table import Table
 
     from api.discrepancy_schemas import ModelErrorTable
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.reports import model_errors
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         campaign_id = _find_campaign(session, campaign)
         errors = ModelErrorTable.from_errors(model_errors.read_table(session, campaign_id))
     if json:

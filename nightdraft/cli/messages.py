@@ -54,12 +54,12 @@ def list_messages(
 ) -> None:
     """List messages of other systems, newest first, without their contents."""
     from records import received_messages
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
 
     name = outcome.upper()
     if name and name not in MessageOutcome.__members__:
         raise NotAllowed(f"{outcome!r} is no outcome: say one of {', '.join(MessageOutcome)}")
-    with unit_of_work() as session:
+    with snapshot() as session:
         page = received_messages.read_page(
             session,
             outcome=MessageOutcome[name] if name else None,
@@ -84,9 +84,9 @@ def show_message(message: MessageId, json: AsJson = False) -> None:
     """Show one message; of one that was refused, its content, which may name a patient."""
     from api.messages import load_message
     from model.dicom.characters import remove_controls
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         detail = load_message(session, message)
     if json:
         print_json(detail)

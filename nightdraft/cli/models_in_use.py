@@ -107,10 +107,10 @@ def recall(
     from records.audit.looks import write_looks
     from records.bundles import known
     from records.bundles import recall as rows
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.states import AuditAction
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         bundle = known.get(session, digest)
         page = RecalledDrafts.from_page(
             bundle.digest,

@@ -33,10 +33,10 @@ def about() -> None:
 @night.command("tonight")
 def show_tonight(json: AsJson = False) -> None:
     """Show when all will be drafted at the measured pace, by stage and by worker."""
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.operations.tonight import read_tonight_now
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         tonight = read_tonight_now(session, settings())
     if json:
         from api.night_schemas import Tonight as TonightModel
@@ -56,10 +56,10 @@ def list_nights(
     json: AsJson = False,
 ) -> None:
     """List the summaries of nights, the newest first."""
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.operations import night_summaries
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         records = night_summaries.list_newest(session, limit + 1, before.date() if before else None)
     if json:
         from api.night_schemas import NightPage
@@ -84,10 +84,10 @@ def show_night(
     json: AsJson = False,
 ) -> None:
     """Show what became of one night: counts, reasons, and the pace beside the night before."""
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.operations import night_summaries, night_wording
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         record = night_summaries.read_night(session, date.date() if date else None)
     if json:
         from api.night_schemas import NightSummary

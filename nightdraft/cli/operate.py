@@ -28,11 +28,11 @@ _RETRY_AT_ONCE = 500
 def status(json: AsJson = False) -> None:
     """Show how many studies are in each state, the pace, the time left, parts and alarms."""
     from nightdraft.cli.status import overview_json, render_overview
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.operations.overview import read_overview
     from records.operations.tonight import read_tonight
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         overview = read_overview(session)
         tonight = read_tonight(session, settings(), overview.workload, overview.parts)
     if json:
@@ -52,10 +52,10 @@ def study(
     """Show one study: patient, state, timeline, and its draft under the warning."""
     from nightdraft.cli.study import find_one, render_study
     from nightdraft.cli.worklist import print_rows
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.database.tables import Study
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         answer = find_one(session, number.strip())
         if isinstance(answer, Study):
             if json:
@@ -105,10 +105,10 @@ def holds(
 ) -> None:
     """List the open holds of all studies with both sides, oldest first."""
     from nightdraft.cli.study import render_holds
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.workflow import holds
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         rows = holds.list_open(session, _hold_reason(reason), limit)
         if json:
             from api.holds import describe
@@ -125,10 +125,10 @@ def refusals(
 ) -> None:
     """List the objects and associations that the listener refused, newest first, and why."""
     from nightdraft.cli.study import render_refusals
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.operations import refusals
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         rows = refusals.list_refusals(session, limit)
         if json:
             from api.operation_schemas import Refusal
@@ -196,10 +196,10 @@ def decide(
 def _summary(uid: str) -> StudySummary:
     """The study as REST answers after a decision."""
     from api.study_schemas import StudySummary
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.workflow import studies, worklist_rows
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         row = worklist_rows.read_row(session, studies.get_by_uid(session, uid).id)
         return StudySummary.from_row(row)
 

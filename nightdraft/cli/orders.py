@@ -51,13 +51,13 @@ def list_orders(
     json: AsJson = False,
 ) -> None:
     """List orders, newest change first."""
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.orders import reading
 
     name = status.upper()
     if name and name not in OrderStatus.__members__:
         raise NotAllowed(f"{status!r} is no status: say one of {', '.join(OrderStatus)}")
-    with unit_of_work() as session, of_site(session, site):
+    with snapshot() as session, of_site(session, site):
         page = reading.read_page(
             session,
             status=OrderStatus[name] if name else None,
@@ -92,10 +92,10 @@ def show_order(
 
     Where several orders have the number, they are listed, and the exit status is 1.
     """
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.orders import reading
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         ids = find_orders(session, number)
         if len(ids) > 1:
             page = reading.read_page(session, search=number, limit=SEVERAL)

@@ -66,7 +66,7 @@ def list_reports(
     json: AsJson = False,
 ) -> None:
     """List reports of other systems, the newest first, without their texts."""
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.reports import listing
 
     for value, values in ((status, ReportStatus), (origin, Origin)):
@@ -80,7 +80,7 @@ def list_reports(
         from_day.date() if from_day else None,
         to_day.date() if to_day else None,
     )
-    with unit_of_work() as session, of_site(session, site):
+    with snapshot() as session, of_site(session, site):
         page = listing.read_page(session, wanted, after=after or None, limit=limit)
     if json:
         from api.report_schemas import OutsideReportPage
@@ -109,10 +109,10 @@ def show_report(
     json: AsJson = False,
 ) -> None:
     """Show one report: its text, its versions, and what it does for studies here."""
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.reports import listing
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         record = listing.read_report(session, report)
         if json:
             from api.report_schemas import OutsideReportDetail

@@ -31,11 +31,11 @@ def show(json: AsJson = False) -> None:
     from rich.table import Table
 
     from nightdraft.disk_outlook import read_disk
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.retention.rules import list_periods
     from records.retention.walks import list_walks
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         walks = list_walks(session)
         disk = read_disk(session, settings())
     periods = list_periods()
@@ -101,11 +101,11 @@ def list_rules(site: SiteCode = "", json: AsJson = False) -> None:
     """List the rules that a site may have otherwise than the settings, at every site or at one."""
     from rich.table import Table
 
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.retention.rules import RULES_OF_SITES
     from records.retention.site_days import describe_days, list_site_periods
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         periods = list_site_periods(session, site)
     if json:
         print_json(

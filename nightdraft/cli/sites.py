@@ -44,10 +44,10 @@ def create(
 @sites.command("list")
 def list_sites(json: AsJson = False) -> None:
     """List the sites, with the calling AE titles and the senders that belong to each."""
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.workflow import sites as rows
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         callers, senders = rows.list_callers(session), rows.list_senders(session)
         lines = [
             {

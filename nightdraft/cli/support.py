@@ -126,11 +126,11 @@ def _doctor(config: Settings) -> list[dict[str, object]]:
 
 def _state() -> dict[str, Any]:
     from nightdraft.cli.status import overview_json
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.operations.overview import read_overview
     from records.operations.tonight import read_tonight
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         overview = read_overview(session)
         tonight = read_tonight(session, settings(), overview.workload, overview.parts)
         return overview_json(overview, tonight)
@@ -138,10 +138,10 @@ def _state() -> dict[str, Any]:
 
 def _alarms() -> object:
     from nightdraft.cli.alarms import history_json
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.operations.troubles import list_history
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         return history_json(list_history(session, 100))
 
 

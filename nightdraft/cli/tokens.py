@@ -112,10 +112,10 @@ def list_tokens(json: AsJson = False) -> None:
     from rich.table import Table
 
     from records.accounts import programs
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.workflow import sites
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         rows = programs.list_all(session)
         codes = {site.id: site.code for site in sites.list_all(session)}
     lines = [

@@ -211,9 +211,9 @@ def export_lines(
 def show_status(json: AsJson = False) -> None:
     """Show up to when the trail is sealed, and up to where it was sent."""
     from records.audit.status import read_status
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         status = read_status(session)
     if json:
         print_json(status)

@@ -45,13 +45,13 @@ def list_studies(
     json: AsJson = False,
 ) -> None:
     """List studies with their states: those of the last hours by priority, then all others."""
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
     from records.workflow import worklist
 
     name = state.upper()
     if name and name not in VisibleState.__members__:
         raise NotAllowed(f"{state!r} is no state: say one of {', '.join(VisibleState)}")
-    with unit_of_work() as session, of_site(session, site):
+    with snapshot() as session, of_site(session, site):
         page = worklist.read_page(
             session,
             state=VisibleState[name] if name else None,

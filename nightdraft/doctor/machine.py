@@ -73,9 +73,9 @@ def check_disk(settings: Settings) -> str:
 def check_disk_lasts(settings: Settings) -> str:
     """Check for how many days the disk lasts at the present pace."""
     from nightdraft.disk_outlook import read_disk
-    from records.database.session import unit_of_work
+    from records.database.session import snapshot
 
-    with unit_of_work() as session:
+    with snapshot() as session:
         disk = read_disk(session, settings)
     if disk.days_left is not None and disk.days_left < DISK_WARN_DAYS:
         raise CheckWarning(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,17 +83,36 @@ def _account_of_id(status: os.stat_result) -> Account:
 def make_user(name: str) -> None:
     """Make a system user where it is missing.
 
+    Of several that want it at once, one makes it: a second `useradd` of the same name would give
+    the user another number, and what belongs to the first one could not be reached any more.
+
     Raises:
         PartError: It cannot be made.
     """
-    with contextlib.suppress(KeyError):
-        pwd.getpwnam(name)
-        return
     try:
-        subprocess.run(
-            ["useradd", "--system", "--user-group", "--no-create-home", name],
-            check=True,
-            capture_output=True,
-        )
+        with _lock(Path("/etc")):
+            if not _exists(name):
+                subprocess.run(
+                    ["useradd", "--system", "--user-group", "--no-create-home", name],
+                    check=True,
+                    capture_output=True,
+                )
     except (OSError, subprocess.CalledProcessError):
         raise PartError(f"the system user {name} cannot be made") from None
+
+
+def _exists(name: str) -> bool:
+    with contextlib.suppress(KeyError):
+        return bool(pwd.getpwnam(name))
+    return False
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which no other program takes: `useradd` locks a file in it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

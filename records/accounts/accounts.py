@@ -105,15 +105,19 @@ def lock_changes(session: Session) -> None:
     session.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
 
-def get(session: Session, login: str) -> Account:
-    """The account of a login name, locked until the transaction ends.
+def get(session: Session, login: str, *, is_locked: bool = True) -> Account:
+    """The account of a login name.
+
+    Args:
+        session: the caller's transaction.
+        login: the name, in whatever case.
+        is_locked: whether the row is locked until the transaction ends, because it may be changed.
 
     Raises:
         NotFound: there is none.
     """
-    account = session.scalar(
-        select(Account).where(Account.login == fold_login(login)).with_for_update()
-    )
+    query = select(Account).where(Account.login == fold_login(login))
+    account = session.scalar(query.with_for_update() if is_locked else query)
     if account is None:
         raise NotFound("there is no account with that login name")
     return account
@@ -293,13 +297,18 @@ def make_link(session: Session, account: Account, by: str) -> str:
     return token
 
 
-def find_by_link(session: Session, token: str) -> Account:
+def find_by_link(session: Session, token: str, *, is_locked: bool = True) -> Account:
     """The account of a link that can still be used.
+
+    Args:
+        session: the caller's transaction.
+        token: the end of the link.
+        is_locked: whether the link is locked until the transaction ends, because it is used up.
 
     Raises:
         NotFound: the link was used, has ended, was replaced, or never was.
     """
-    account = session.scalar(
+    query = (
         select(Account)
         .join(AccountLink, AccountLink.account_id == Account.id)
         .where(
@@ -308,8 +317,8 @@ def find_by_link(session: Session, token: str) -> Account:
             Account.disabled_at.is_(None),
             local_logins.is_local(),
         )
-        .with_for_update(of=AccountLink)
     )
+    account = session.scalar(query.with_for_update(of=AccountLink) if is_locked else query)
     if account is None:
         raise NotFound(
             "this link was used, or it is older than a day: ask an administrator for a new one"

@@ -1,4 +1,4 @@
-"""The database engine, `unit_of_work()`, which is one transaction, and the database's clock."""
+"""The database engine, its transactions (`unit_of_work()`, `snapshot()`), and its clock."""
 
 from __future__ import annotations
 
@@ -145,25 +145,44 @@ def parts_of(connection: Connection) -> Iterator[None]:
 def unit_of_work() -> Iterator[Session]:
     """One transaction: it commits at the end of the block, and rolls back on any error.
 
-    Within `parts_of` it is a part of a longer one.
+    Each of its statements sees what is committed when it begins (READ COMMITTED). What only reads,
+    by several statements, reads a `snapshot`. Within `parts_of` it is a part of a longer one.
 
     Raises:
         DatabaseDown: PostgreSQL did not answer, the connection broke, or the tables are not ours.
         NightdraftError: the database refused a change. Its own message quotes the row, so only the
             error's class, its SQLSTATE and the constraint are given.
     """
-    with in_our_words():
-        whole = _whole.get()
-        session = (
-            Session(engine(), expire_on_commit=False)
-            if whole is None
-            else Session(whole, expire_on_commit=False, join_transaction_mode="create_savepoint")
-        )
-        try:
-            with session.begin():
-                yield session
-        finally:
-            session.close()
+    with in_our_words(), _open_session() as session, session.begin():
+        yield session
+
+
+@contextmanager
+def snapshot() -> Iterator[Session]:
+    """One transaction that reads, and sees one moment (REPEATABLE READ, READ ONLY).
+
+    What is put together from several statements belongs together: no state DRAFTED without its
+    draft because the draft was stored between two of them. Within `parts_of` it is a part of that
+    transaction, and sees what that sees.
+
+    Raises:
+        DatabaseDown: as `unit_of_work`.
+        NightdraftError: a change was asked for.
+    """
+    with in_our_words(), _open_session() as session, session.begin():
+        if _whole.get() is None:
+            session.connection(execution_options=_SNAPSHOT)
+        yield session
+
+
+_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def _open_session() -> Session:
+    whole = _whole.get()
+    if whole is None:
+        return Session(engine(), expire_on_commit=False)
+    return Session(whole, expire_on_commit=False, join_transaction_mode="create_savepoint")
 
 
 @contextmanager

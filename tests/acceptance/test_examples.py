@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from records.states import WARNING
 from tests.support.paths import ROOT
@@ -56,6 +57,26 @@ def test_a_study_is_sent_and_its_draft_is_read_by_rest(station: Station, tmp_pat
     assert draft.returncode == 0, draft.stdout + draft.stderr
     assert draft.stdout.startswith(WARNING)
     assert "status UNREVIEWED" in draft.stdout
+
+
+def set_mode(station: Station, mode: str) -> None:
+    with station.engine.begin() as connection:
+        connection.execute(text("UPDATE sites SET mode = :mode"), {"mode": mode})
+
+
+def test_a_draft_that_is_withheld_is_said_to_be(station: Station, tmp_path: Path) -> None:
+    list(write_phantoms(tmp_path, [2_000_000_101], size=320))
+    sent = send(station, tmp_path)
+    (study,) = (line for line in sent.stdout.splitlines() if line.startswith("study "))
+    set_mode(station, "SHADOW")
+    try:
+        shown = read(station, study.removeprefix("study "))
+    finally:
+        set_mode(station, "RESEARCH")
+    assert shown.returncode == 1, shown.stderr
+    assert shown.stdout.strip() == (
+        "The draft is not shown. It is withheld from everybody: SHADOW (see /models)."
+    )
 
 
 def test_an_unknown_study_and_a_folder_without_images_are_reported(

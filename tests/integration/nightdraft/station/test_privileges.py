@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,6 +49,32 @@ def nightdraft() -> Account:
     make_user("nightdraft")
     entry = pwd.getpwnam("nightdraft")
     return Account("nightdraft", entry.pw_uid, entry.pw_gid)
+
+
+@pytest.fixture
+def missing_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path]]:
+    """A user that is not there, and the file where each `useradd` writes a line."""
+    name, calls = f"nightdraft-{os.getpid()}", tmp_path / "calls"
+    real = shutil.which("useradd")
+    slow = tmp_path / "programs/useradd"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\necho "$@" >>{calls}\nsleep 0.3\nexec {real} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    yield name, calls
+    subprocess.run(["userdel", name], check=False, capture_output=True)
+
+
+def test_of_several_that_want_a_user_at_once_one_makes_it(missing_user: tuple[str, Path]) -> None:
+    name, calls = missing_user
+
+    def make(_: int) -> int:
+        make_user(name)
+        return pwd.getpwnam(name).pw_uid
+
+    with ThreadPoolExecutor(3) as several:
+        assert len(set(several.map(make, range(3)))) == 1
+    assert len(calls.read_text().splitlines()) == 1
 
 
 def owners(folder: Path) -> set[int]:

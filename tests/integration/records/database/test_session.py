@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 from sqlalchemy import text
 
-from records.database.session import unit_of_work
+from records.database.session import engine, parts_of, snapshot, unit_of_work
 from records.errors import DatabaseDown, NightdraftError
 
 NAME = "PLANTED^NAME"
@@ -50,3 +50,34 @@ def test_a_time_of_any_zone_is_the_same_moment_in_the_database(database, minutes
         )
         extreme = {"moment": dt.datetime.min.replace(tzinfo=dt.timezone(dt.timedelta(hours=23)))}
         session.execute(text("SELECT CAST(:moment AS timestamptz) < now()"), extreme)
+
+
+def test_a_snapshot_sees_one_moment_and_the_next_one_a_later_one(database):
+    count = text("SELECT count(*) FROM bundles")
+    add = "INSERT INTO bundles (digest, name, version) VALUES (:digest, 'ours', '1')"
+    with snapshot() as session:
+        assert session.scalar(count) == 0
+        run(add, digest="1" * 64)
+        assert session.scalar(count) == 0
+    with snapshot() as session:
+        assert session.scalar(count) == 1
+
+
+def test_a_snapshot_changes_nothing_and_leaves_a_connection_that_can(database):
+    with (
+        pytest.raises(NightdraftError, match="ReadOnlySqlTransaction 25006"),
+        snapshot() as session,
+    ):
+        session.execute(text("DELETE FROM bundles"))
+    for _ in range(engine().pool.checkedin() + 1):  # whichever connection the pool gives
+        with unit_of_work() as session:
+            assert session.scalar(text("SHOW transaction_isolation")) == "read committed"
+            session.execute(text("DELETE FROM bundles"))
+
+
+def test_a_snapshot_within_a_longer_transaction_sees_what_was_changed_there(database):
+    with engine().connect() as connection, connection.begin() as whole, parts_of(connection):
+        run("INSERT INTO bundles (digest, name, version) VALUES (:digest, 'a', '1')", digest="1")
+        with snapshot() as session:
+            assert session.scalar(text("SELECT count(*) FROM bundles")) == 1
+        whole.rollback()
