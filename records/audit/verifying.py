@@ -21,7 +21,7 @@ from records.audit.rows import FORM, Source, id_of, row_digest, select_rows
 from records.audit.sealing import compute_seal, highest_sealed, removal_seal, sealed_spans
 from records.audit.trail import check_key
 from records.database.audit_tables import AuditGap, AuditRemovedRow, AuditSeal
-from records.database.session import unit_of_work
+from records.database.session import snapshot, unit_of_work
 
 SEALS_AT_ONCE = 50
 FINDINGS_KEPT = 100
@@ -223,36 +223,50 @@ def _check_unsealed(
     newest: AuditSeal | None,
     result: Verification,
 ) -> None:
-    """Look for rows without a seal: among sealed ones, and after the newest one."""
+    """Look for rows without a seal: among sealed ones, and after the newest one.
+
+    What was sealed since the seals were verified counts as waiting: the next look verifies it.
+    """
     identity = id_of(source)
     highest = highest_sealed(newest, source)
     for spans in _batches(missing):
         within = or_(*(identity.between(first, last) for first, last in spans))
-        with unit_of_work() as session:
+        with snapshot() as session:
             found = session.scalars(select(identity).where(within).order_by(identity)).all()
-            waiting = session.scalars(select(AuditGap).where(AuditGap.source == source)).all()
+            gaps = session.scalars(select(AuditGap).where(AuditGap.source == source)).all()
+            waiting = [(gap.first_id, gap.last_id) for gap in gaps]
+            for seal in _list_later(session, newest):
+                waiting += sealed_spans(seal, source)
         for one in found:
-            if any(gap.first_id <= one <= gap.last_id for gap in waiting):
+            if any(first <= one <= last for first, last in waiting):
                 result.unsealed += 1
             else:
                 result.add(
                     FindingKind.ROW_ADDED,
                     f"Row {one} of {source} stands among sealed rows and no seal covers it.",
                 )
-    with unit_of_work() as session:
+    with snapshot() as session:
+        later = _list_later(session, newest)
+        sealed = highest_sealed(later[-1] if later else newest, source)
+        rows = select_rows(source).selected_columns
+        since = session.scalar(select(func.count()).where(identity > highest, identity <= sealed))
         count, oldest = session.execute(
-            select(func.count(), func.min(select_rows(source).selected_columns.at)).where(
-                identity > highest
-            )
+            select(func.count(), func.min(rows.at)).where(identity > sealed)
         ).one()
         now = session.execute(select(func.clock_timestamp())).scalar_one()
-    result.unsealed += count
+    result.unsealed += count + (since or 0)
     if count and (now - oldest).total_seconds() > LATE_SECONDS:
         result.add(
             FindingKind.ROW_UNSEALED,
             f"{count} rows of {source} are not sealed, the oldest of "
             f"{oldest.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC: the part `sweep` seals them.",
         )
+
+
+def _list_later(session: Session, newest: AuditSeal | None) -> Sequence[AuditSeal]:
+    """The seals that were made after the newest one that is verified."""
+    later = AuditSeal.number > (newest.number if newest else 0)
+    return session.scalars(select(AuditSeal).where(later).order_by(AuditSeal.number)).all()
 
 
 def _missing(covered: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

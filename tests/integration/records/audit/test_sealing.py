@@ -255,6 +255,20 @@ def test_an_entry_that_is_committed_late_is_sealed(monkeypatch):
     assert verify().findings == []
 
 
+def test_a_row_that_is_sealed_while_the_trail_is_verified_is_no_finding(monkeypatch):
+    monkeypatch.setattr(sealing, "GAP_SECONDS", 0.0)
+    look()
+    with unit_of_work() as slow:
+        trail.record(slow, AuditAction.VIEW, detail="slow")
+        look()
+        assert seal() == 2
+    look()
+    result = verify(progress=lambda _: seal())  # the first gap's row, and one after the seal
+    assert (result.findings, result.unsealed) == ([], 2)
+    result = verify()
+    assert (result.findings, result.unsealed, result.rows) == ([], 0, 4)
+
+
 def test_gaps_of_a_restored_database_are_closed(monkeypatch):
     """The numbers of transactions begin anew there, so they say nothing of older ones."""
     monkeypatch.setattr(sealing, "GAP_SECONDS", 0.0)
