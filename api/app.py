@@ -81,6 +81,7 @@ from api.worklist import routes as worklist_routes
 from records.accounts import accounts, local_logins, provider_accounts
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotFound, PortInUse, SettingsError
+from records.garbage_collection import freeze_startup_objects
 from records.handshakes import HandshakeDoor
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
@@ -272,6 +273,7 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
     )
 
     def started() -> None:
+        freeze_startup_objects()
         _log_address(settings, port)
         heartbeat.start()
         if ready is not None:

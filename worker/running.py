@@ -31,6 +31,7 @@ from records.broker import broker_client
 from records.bundles import known
 from records.database.session import database_time, unit_of_work
 from records.errors import BundleUnusable
+from records.garbage_collection import freeze_startup_objects
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import settings
 from worker import stopping, tasks
@@ -102,6 +103,7 @@ def run_worker(part: Part) -> int:
     beat = EmbeddedService(app, thread=True, scheduler_cls=Scheduler) if part == "sweep" else None
     sender = alarm_sender() if part == "sweep" else nullcontext()
     keeper = trail_keeper() if part == "sweep" else nullcontext()
+    freeze_startup_objects()
     with heartbeat, sender, keeper:
         if beat is not None:
             beat.start()

@@ -53,6 +53,7 @@ from records.alarm_kinds import AlarmKind
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
 from records.errors import DiskFull, NightdraftError, PortInUse, SettingsError
+from records.garbage_collection import freeze_startup_objects
 from records.operations import alarms, callers
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
@@ -86,6 +87,7 @@ def run_listener(settings: Settings, ready: Callable[[int], None] | None = None)
         DiskFull: there is no room for the data folder.
     """
     with _stop_signals() as wait_for_signal, Listener(settings) as listener:
+        freeze_startup_objects()
         if ready:
             ready(listener.port)
         while wait_for_signal() == signal.SIGHUP and listener.reload_certificates():

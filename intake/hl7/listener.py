@@ -35,6 +35,7 @@ from intake.hl7.reading import ReadMessage, is_batch, read_frame
 from records.database.session import database_time, unit_of_work
 from records.errors import PortInUse, SettingsError, safe_text
 from records.failpoints import failpoint
+from records.garbage_collection import freeze_startup_objects
 from records.handshakes import HandshakeDoor, HandshakeOutcome, outcomes
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
@@ -92,6 +93,7 @@ async def _run(settings: Settings, ready: Callable[[int], None] | None) -> None:
         # Without TLS it means that the terminal is gone.
         loop.add_signal_handler(signal.SIGHUP, listener.reload_certificates)
     try:
+        freeze_startup_objects()
         if ready:
             ready(listener.port)
         await ended.wait()
