@@ -20,7 +20,7 @@ from nightdraft.station.processes import ChildProcesses, exclusive_lock
 from records.blobs import Blobs
 from records.errors import PartError
 
-_FOLDERS = ("run", "blobs", "keys", "postgres", "valkey", "logs", "home")
+_FOLDERS = ("run", "blobs", "keys", "trail", "postgres", "valkey", "logs", "home")
 """What a station makes in its data folder. All else there is somebody's own, and stays it."""
 
 _OWNED_BY_ROOT = "run/owned-by-root"

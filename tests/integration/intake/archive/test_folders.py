@@ -53,7 +53,9 @@ def start(database, data_dir, setting, tmp_path, films):
         with run.log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "nightdraft", "retrieve"],
-                stdout=log, stderr=log, env={**os.environ, **environment},
+                # Started as root it stays root: nobody else may read pytest's folders.
+                stdout=log, stderr=log,
+                env={**os.environ, "NIGHTDRAFT_USER": "root", **environment},
             )  # fmt: skip
         started.append(process)
         return process

@@ -115,9 +115,11 @@ def test_a_station_of_root_runs_as_another_user_who_takes_its_files_over(
         again = psutil.Process(station.parts()["listener"])
         assert again.uids().effective == nightdraft.uid
         assert "as root" not in station.run("doctor", "--part", "listener").stdout
+        # The person's commands were sealed: the heads of the trail can be written, too.
+        eventually(lambda: (folder / "trail/heads.jsonl").stat().st_size, 60)
     assert station.process.returncode == 0
     assert f"giving the files under {folder} to the user nightdraft" in station.logs()
-    for name in ("run", "blobs", "postgres", "valkey", "logs"):
+    for name in ("run", "blobs", "keys", "trail", "postgres", "valkey", "logs"):
         assert owners(folder / name) == {nightdraft.uid}
     assert (folder / "note.txt").stat().st_uid == 0
 
