@@ -231,6 +231,7 @@ def _own_database(folder: Path, port: int) -> Iterator[dict[str, str]]:
         yield without_settings(os.environ) | {
             "NIGHTDRAFT_DATABASE_URL": servers.owner_url,
             "NIGHTDRAFT_DATA_DIR": str(folder),
+            "NIGHTDRAFT_USER": "root",  # where root measures: the folder is closed to others
             "NIGHTDRAFT_HL7_PORT": str(port),
             "NIGHTDRAFT_LOG_LEVEL": "warning",
         }

@@ -62,7 +62,8 @@ def old(empty_database, data_dir, setting) -> None:
     with engine().begin() as connection:
         connection.connection.cursor().execute((RECORDS / "records.sql").read_text())
     with tarfile.open(RECORDS / "files.tar.xz") as archive:
-        archive.extractall(data_dir, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+        archive.extractall(data_dir)
 
 
 def query(sql: str, **values: object) -> list[Any]:

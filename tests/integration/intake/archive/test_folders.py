@@ -53,9 +53,7 @@ def start(database, data_dir, setting, tmp_path, films):
         with run.log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "nightdraft", "retrieve"],
-                # Started as root it stays root: nobody else may read pytest's folders.
-                stdout=log, stderr=log,
-                env={**os.environ, "NIGHTDRAFT_USER": "root", **environment},
+                stdout=log, stderr=log, env={**os.environ, **environment},
             )  # fmt: skip
         started.append(process)
         return process

@@ -32,6 +32,13 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
+@pytest.fixture(autouse=True)
+def _nobody_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting says that root's parts stay root, as in other tests."""
+    monkeypatch.delenv("NIGHTDRAFT_USER")
+    settings.cache_clear()
+
+
 @pytest.fixture
 def folder(short_folder: Callable[[], Path], setting: Callable[..., None]) -> Path:
     folder = short_folder()

@@ -265,7 +265,6 @@ def running(
     """A unit's command, as systemd starts and stops it."""
     service = unit["Service"]
     own = dict(word.split("=", 1) for word in shlex.split(service.get("Environment", "")))
-    own["NIGHTDRAFT_USER"] = "root"  # the tests' broker and folders are this user's
     with log.open("ab") as output:
         process = subprocess.Popen(
             shlex.split(service["ExecStart"]), env=os.environ | own, stdout=output, stderr=output
