@@ -10,7 +10,6 @@ import copy
 import gc
 import itertools
 import os
-import secrets
 import shutil
 import socket
 import sys
@@ -31,7 +30,6 @@ from kombu import pools
 from pynetdicom.transport import AssociationSocket
 
 import migrations
-from nightdraft.station.accounts import NAME, make_user
 from nightdraft.station.embedded import EmbeddedServers
 from nightdraft.station.embedded_postgres import PARTS_ROLE
 from nightdraft.station.wheels import free_port as any_free_port
@@ -87,18 +85,9 @@ def _log_configuration_restored() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def trail_key_file(short_folder: Callable[[], Path]) -> Path:
-    """The tests' key of the trail, which parts that gave root up may read, too.
-
-    Each test has a database of its own.
-    """
-    path = short_folder() / "key"
-    path.touch(mode=0o600)
-    path.write_text(f"{secrets.token_hex(32)}\n")
-    if os.geteuid() == 0:
-        make_user(NAME)
-        shutil.chown(path, NAME, NAME)
-    return path
+def trail_key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' key of the trail is; each test has a database of its own."""
+    return tmp_path_factory.mktemp("trail") / "key"
 
 
 @pytest.fixture(autouse=True)
