@@ -39,7 +39,7 @@ def test_every_call_is_shown_and_can_be_tried_without_another_server(serve, brow
     calls = page.locator(".opblock-summary-path")
     expect(calls.first).to_be_visible()
     document = page.request.get(f"{server.url}/api/openapi.json").json()
-    assert calls.count() == sum(len(methods) for methods in document["paths"].values())
+    expect(calls).to_have_count(sum(len(methods) for methods in document["paths"].values()))
     counts = page.locator(".opblock", has=page.locator("[data-path='/api/counts']"))
     counts.locator(".opblock-summary-control").click()
     counts.get_by_role("button", name="Try it out").click()

@@ -59,7 +59,7 @@ def test_rows_do_not_move_under_the_pointer(serve, seeder, page):
     expect(page.locator("#count-all b")).to_have_text("3")  # numbers move nothing
     expect(page.locator("tbody tr")).to_have_count(1)
     assert row.bounding_box() == place
-    assert news.get_attribute("aria-live") == "polite"
+    expect(news).to_have_attribute("aria-live", "polite")
     page.click("text=Show")
     expect(page.locator("tbody tr")).to_have_count(3)
     expect(page.locator("p.alarm")).to_be_visible()
@@ -96,18 +96,17 @@ def test_a_study_shows_its_images_and_its_draft_under_the_warning(serve, seeder,
     study = seeder.draft_study(1)
     page.goto(serve().url)
     page.click(f"#study-{study}")
+    images = page.locator("figure img")
+    expect(images).to_have_count(2)
     warning = page.locator(".identity .warning")
     expect(warning).to_have_text(WARNING)
     page.set_viewport_size({"width": 1000, "height": 500})
     page.keyboard.press("End")
     expect(warning).to_be_in_viewport(ratio=1)
     expect(page.locator(".identity h1")).to_be_in_viewport(ratio=1)
-    images = page.locator("figure img")
-    assert images.count() > 0
     for image in images.all():
         image.scroll_into_view_if_needed()
-        expect(image).to_have_js_property("complete", True)
-        assert image.evaluate("element => element.naturalWidth") == 256
+        expect(image).to_have_js_property("naturalWidth", 256)
 
 
 def test_a_person_proceeds_with_a_held_study(serve, seeder, page):
@@ -222,7 +221,7 @@ def test_each_part_says_when_it_was_last_seen(serve, seeder, page):
     listener = page.locator("#parts li", has_text="listener")
     age = listener.locator("time")
     expect(age).to_have_text(re.compile(r"^\d+ s ago$"))
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", age.get_attribute("title"))
+    expect(age).to_have_attribute("title", re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"))
     before = age.get_attribute("datetime")
     seed_heartbeats("listener")
     expect(age).not_to_have_attribute("datetime", before, timeout=10000)

@@ -1,6 +1,9 @@
 """Opening a patient of another site in a browser, and what becomes of the page when it ends."""
 
+import re
+
 import pytest
+from playwright.sync_api import expect
 
 from records.database.session import unit_of_work
 from records.workflow import sites
@@ -27,6 +30,7 @@ def log_in(page):
     page.get_by_label("Login name").fill("ada")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(lambda url: "/login" not in url)
     page.wait_for_load_state("networkidle")
 
 
@@ -39,7 +43,7 @@ def open_patient(page):
     page.wait_for_load_state("networkidle")
     page.get_by_role("link", name="Open in an emergency").click()
     page.get_by_label("Why you need").fill(REASON)
-    assert page.get_by_label("Whole patient ID").input_value() == number
+    expect(page.get_by_label("Whole patient ID")).to_have_value(number)
     page.get_by_role("button", name="Open the patient").click()
     page.wait_for_url("**/studies/*")
     page.wait_for_load_state("networkidle")
@@ -48,11 +52,11 @@ def open_patient(page):
 def test_a_patient_is_opened_by_a_search_and_ended_by_the_button(serve, open_page, study):
     page = open_page(serve().url)
     open_patient(page)
-    assert page.url.endswith(f"/studies/{study}")
-    assert REASON in page.locator("#emergency").inner_text()
-    banner = page.locator(".emergency")
-    assert "is open in an emergency until" in banner.inner_text()
-    assert page.locator("figure img").first.evaluate("image => image.naturalWidth") > 0
+    expect(page).to_have_url(re.compile(f"/studies/{study}$"))
+    expect(page.locator("#emergency")).to_contain_text(REASON)
+    expect(page.locator(".emergency")).to_contain_text("is open in an emergency until")
+    film = page.locator("figure img").first
+    assert film.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     # On another page one finds the way back, and no name.
     page.goto(page.url.replace(f"studies/{study}", ""), wait_until="networkidle")
     assert "PHANTOM" not in page.content()
@@ -62,7 +66,8 @@ def test_a_patient_is_opened_by_a_search_and_ended_by_the_button(serve, open_pag
     page.get_by_role("button", name="End now").click()
     page.wait_for_url(lambda url: url.endswith("/"))
     page.wait_for_load_state("networkidle")
-    assert page.locator(".emergency").count() == 0
+    expect(page.locator("h1")).to_be_visible()
+    expect(page.locator(".emergency")).to_have_count(0)
     assert run_sql("SELECT ended_at IS NOT NULL FROM emergency_accesses") == [(True,)]
 
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.seeded_studies import StudySeeder
@@ -12,6 +13,7 @@ def log_in(page):
     page.get_by_label("Login name").fill("ada")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(lambda url: "/login" not in url)
     page.wait_for_load_state("networkidle")
 
 
@@ -28,15 +30,17 @@ def test_a_person_logs_in_works_and_logs_out(serve, open_page, study):
     assert page.url == f"{server.url}/login?next=%2Fstudies%2F{study}"
     log_in(page)
     assert page.url == f"{server.url}/studies/{study}"
-    assert page.locator("h1").count() >= 1
+    expect(page.locator("h1")).to_be_visible()
     # A form of a page carries the token of the session.
     page.goto(f"{server.url}/account", wait_until="networkidle")
     page.get_by_role("button", name="Set it up").click()
+    picture = page.locator(".qr svg")
+    expect(picture).to_be_visible()
+    assert picture.bounding_box()["width"] > 100
     page.wait_for_load_state("networkidle")
-    assert page.locator(".qr svg").bounding_box()["width"] > 100
     page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_text("You are logged out.")).to_be_visible()
     page.wait_for_load_state("networkidle")
-    assert "You are logged out." in page.content()
     assert run_sql("SELECT count(*) FROM account_sessions") == [(0,)]
     page.goto(server.url, wait_until="networkidle")
     assert page.url == f"{server.url}/login"
@@ -46,10 +50,10 @@ def test_a_page_that_is_left_is_cleared_and_its_session_ends(serve, open_page, s
     server = serve(screen_lock_minutes=0.1)
     page = open_page(server.url)
     log_in(page)
-    assert str(study) in page.content()
+    expect(page.locator(f"#study-{study}")).to_be_visible()
     page.wait_for_url(re.compile("/login.*why=locked"))
     page.wait_for_load_state("networkidle")
-    assert "not used for a while" in page.content()
+    expect(page.locator("body")).to_contain_text("not used for a while")
     assert "PHANTOM" not in page.content()
     assert run_sql("SELECT count(*) FROM account_sessions") == [(0,)]
     log_in(page)  # leads back

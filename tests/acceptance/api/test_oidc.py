@@ -2,6 +2,7 @@
 
 import httpx2 as httpx
 import pytest
+from playwright.sync_api import expect
 
 from nightdraft.doctor import run_checks
 from nightdraft.station.wheels import free_port
@@ -58,7 +59,7 @@ def test_the_fallback_account_logs_in_while_the_provider_is_away(serve, open_pag
     make_account("root", Role.ADMINISTRATOR)
     server = serve(**values_for(provider, free_port(), fallback_account="root"))
     page = open_page(f"{server.url}/login")
-    assert page.get_by_label("Password").count() == 0
+    expect(page.get_by_label("Password")).to_have_count(0)
     provider.stop()
     answer = httpx.get(f"{server.url}/login/oidc")
     assert answer.status_code == 503

@@ -106,7 +106,7 @@ def test_the_row_under_the_pointer_stays_and_is_brought_up_to_date(serve, seeder
     expect(page.locator("#news")).to_contain_text("1 new study", timeout=10000)
     expect(page.locator("tbody tr")).to_have_count(2)
     assert row.bounding_box()["y"] == pytest.approx(place["y"], abs=1)
-    assert row.locator("input").is_checked()
+    expect(row.locator("input")).to_be_checked()
     page.click("#news button")
     expect(page.locator("tbody tr")).to_have_count(3)
     expect(page.locator(f"input[value='{waiting}']")).to_be_checked()

@@ -20,8 +20,10 @@ from training.finetuning.stages import Method, ParameterGroup, Stage
 from training.metrics.text import score
 from training.recipes.phantoms_network import build_network
 
-ALL_WEIGHTS = Stage("all", (ParameterGroup("all", r".*", Method.WHOLE, 3e-3, 0.0),), priors=True)
-MAX_TARGET_TOKENS = 100
+ALL_WEIGHTS = Stage("all", (ParameterGroup("all", r".*", Method.WHOLE, 2e-3, 0.0),), priors=True)
+MAX_TARGET_TOKENS = 48
+"""So many that the reports differ. In longer ones words repeat (XXXX), and a draft may repeat one
+to its end where it is learned less well than the rest: on some CPUs, and on others not."""
 
 
 def test_from_csv_to_score(samples: Path, tmp_path: Path) -> None:
@@ -37,7 +39,9 @@ def test_from_csv_to_score(samples: Path, tmp_path: Path) -> None:
         tmp_path / "dataset", iter(examples), model.preprocessing, {}, processes=0
     )
     config = TrainingConfig(
-        steps=240,  # with 170 some CPUs end at a BLEU-4 of .77, others above .9
+        steps=200,
+        warm_up=0.1,
+        clip=0.1,  # with 1.0 and a higher rate, some CPUs end at a loss of .02 and a BLEU-4 of .7
         batch=5,
         accumulation=1,
         precision="float32",
@@ -71,9 +75,8 @@ def test_from_csv_to_score(samples: Path, tmp_path: Path) -> None:
     ):
         assert not isinstance(draft, FailedCase), draft
         drafts[draft.key] = draft.text
-    # Targets were cut to the longest length, with the end token.
     targets = [
-        model.language_tokenizer(example.target)["input_ids"][: MAX_TARGET_TOKENS - 1]
+        model.language_tokenizer(example.target)["input_ids"][:MAX_TARGET_TOKENS]
         for example in examples
     ]
     references = [
