@@ -16,7 +16,7 @@ AT_ONE_MOMENT = {
     "is_visible",
     "text_content",
 }
-"""What Playwright answers of this very moment, without waiting."""
+"""What Playwright answers as soon as the element is there, or at once."""
 
 
 def early_looks(code: str) -> Iterator[int]:

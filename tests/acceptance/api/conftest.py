@@ -171,11 +171,16 @@ def watched_page(browser: Browser, width: int, height: int) -> Iterator[Page]:
 def log_in_at(page: Page, url: str, login: str) -> Page:
     """Log a person in, by the page of the login."""
     page.goto(f"{url}/login")
+    enter_login(page, login)
+    return page
+
+
+def enter_login(page: Page, login: str) -> None:
+    """Fill in the login that the page shows, and wait for the page that it leads to."""
     page.get_by_label("Login name").fill(login)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
-    return page
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from records.actors import Actor, acting_as
 from records.bundles import known, modes, stops
 from records.database.session import unit_of_work
 from records.states import ActorKind, Role, SiteMode
-from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.acceptance.api.conftest import enter_login
+from tests.support.accounts import make_account, run_sql
 from tests.support.decided_drafts import fill_quality
 from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again
 from tests.support.filled_records import SETTINGS, add_states, addresses, fill
@@ -87,10 +88,7 @@ class Checker:
 
     def log_in(self, login):
         self.page.goto("/login")
-        self.page.get_by_label("Login name").fill(login)
-        self.page.get_by_label("Password").fill(PASSWORD)
-        self.page.get_by_role("button", name="Log in").click()
-        self.page.wait_for_url(lambda url: "/login" not in url)
+        enter_login(self.page, login)
 
     def open(self, address, name=""):
         self.page.goto(address, wait_until="load")

@@ -7,7 +7,8 @@ from playwright.sync_api import expect
 
 from records.database.session import unit_of_work
 from records.workflow import sites
-from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.acceptance.api.conftest import enter_login
+from tests.support.accounts import make_account, run_sql
 from tests.support.seeded_studies import StudySeeder
 
 REASON = "Trauma, and the earlier film is needed"
@@ -27,10 +28,7 @@ def study(database, data_dir):
 
 
 def log_in(page):
-    page.get_by_label("Login name").fill("ada")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(lambda url: "/login" not in url)
+    enter_login(page, "ada")
     page.wait_for_load_state("networkidle")
 
 

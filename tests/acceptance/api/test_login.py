@@ -5,15 +5,13 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.acceptance.api.conftest import enter_login
+from tests.support.accounts import make_account, run_sql
 from tests.support.seeded_studies import StudySeeder
 
 
 def log_in(page):
-    page.get_by_label("Login name").fill("ada")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    page.wait_for_url(lambda url: "/login" not in url)
+    enter_login(page, "ada")
     page.wait_for_load_state("networkidle")
 
 
